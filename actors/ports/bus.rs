@@ -51,6 +51,12 @@ pub mod header {
     pub const OUTPUTS: &str = "Factory-Outputs";
     /// The value of [`OUTPUTS`].
     pub const RECORDED: &str = "recorded";
+    /// How long the caller waits for an answer, in milliseconds: a session with a model is answered
+    /// as it is by then. Set by the ingress.
+    pub const ANSWER_WITHIN: &str = "Factory-Answer-Within";
+    /// Present if the caller may raise a budget: a peer on this machine, or one with the token. Set
+    /// by the HTTP bridge.
+    pub const TRUSTED: &str = "Factory-Trusted";
     /// An event's position in its journal.
     pub const POSITION: &str = "Factory-Position";
     /// The journal of an event: the id of the first event in it.

@@ -2,9 +2,9 @@
 //!
 //! *Promises.* The policy is an allow-list: [`PASSED_ON`], and nothing else that a sender wrote.
 //! [`header::INGRESS`] is set here. What only the factory may say ([`header::PROVEN`],
-//! [`header::FAULT`], [`header::CORRELATION`], [`header::CAUSATION`], [`header::OUTPUTS`]) is added
-//! after the policy, by the ingress or by a session: nobody outside chooses the cause or
-//! correlation of an event.
+//! [`header::FAULT`], [`header::CORRELATION`], [`header::CAUSATION`], [`header::OUTPUTS`],
+//! [`header::ANSWER_WITHIN`], [`header::TRUSTED`]) is added after the policy, by the ingress or by a
+//! session: nobody outside chooses the cause or correlation of an event.
 //!
 //! *Not here.* Validation of values: the actors do it, alike for every ingress.
 
@@ -52,6 +52,8 @@ mod tests {
             header::CORRELATION,
             header::CAUSATION,
             header::OUTPUTS,
+            header::ANSWER_WITHIN,
+            header::TRUSTED,
             header::POSITION,
             header::JOURNAL,
             header::ERROR_CODE,

@@ -294,6 +294,8 @@ mod tests {
             causation: None,
             submitter: None,
             as_recorded: false,
+            answer_within: None,
+            may_raise: false,
         };
         let of = |key, payload: &str| refusal(&context(key), payload.as_bytes());
         assert_eq!(of(Some("k"), "{"), of(Some("k"), "{"));

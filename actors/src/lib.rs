@@ -10,6 +10,7 @@
 #![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods))]
 
 pub mod admission;
+pub mod agent;
 mod answer_cache;
 mod append;
 mod blobs;
@@ -32,4 +33,5 @@ pub mod supervision;
 pub mod supervisor;
 pub mod tasks;
 pub mod tree;
+pub mod waiting;
 mod workspace;

@@ -4,7 +4,7 @@
 //! its caller to retry. The span of a request continues the trace of its message and ends with the
 //! answer.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use ai_factory_ports::{
     body::read_body,
@@ -54,6 +54,11 @@ pub struct RequestContext {
     /// Whether a run is answered with its end as recorded: asked for by a session, never from
     /// outside.
     pub as_recorded: bool,
+    /// How long the caller waits for an answer, if it says so.
+    pub answer_within: Option<Duration>,
+    /// Whether the caller may raise a budget: the command line, or HTTP on this machine or with the
+    /// token.
+    pub may_raise: bool,
 }
 
 impl RequestContext {
@@ -68,6 +73,14 @@ impl RequestContext {
             }
         };
         let unreadable = headers.get(header::FAULT).map(Problem::bad_request);
+        let may_raise = match headers.get(header::INGRESS) {
+            None => true,
+            Some(name) => match Ingress::from_name(name) {
+                Some(Ingress::Cli) => true,
+                Some(Ingress::Http) => headers.get(header::TRUSTED).is_some(),
+                _ => false,
+            },
+        };
         Self {
             request_id: headers
                 .get(header::REQUEST_ID)
@@ -83,6 +96,11 @@ impl RequestContext {
             causation: uuid(header::CAUSATION),
             as_recorded: headers.get(header::OUTPUTS) == Some(header::RECORDED)
                 && headers.get(header::INGRESS).is_none(),
+            answer_within: headers
+                .get(header::ANSWER_WITHIN)
+                .and_then(|text| text.parse().ok())
+                .map(Duration::from_millis),
+            may_raise,
             submitter: headers.get(header::INGRESS).and_then(Ingress::from_name).map(|ingress| {
                 Submitter {
                     ingress,
@@ -110,6 +128,8 @@ impl RequestContext {
             causation: None,
             submitter: None,
             as_recorded: false,
+            answer_within: None,
+            may_raise: false,
         }
     }
 

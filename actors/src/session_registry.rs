@@ -2,22 +2,45 @@
 //!
 //! It is kept outside the actors, so that a caller's wait survives the death of an actor.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use ai_factory_schemas::{
-    answer::{SessionAnswer, Submitted},
+    answer::{GoalAnswer, Submitted},
     id::SessionId,
     problem::Problem,
-    session::Resolution,
+    request::{AnswerQuestion, ChangeBudget},
+    session::{Resolution, Submitter},
 };
 use parking_lot::{Mutex, MutexGuard};
 use ractor::DerivedActorRef;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::Instant};
 
 use crate::{
     request::{Reply, json},
     tasks::note_hand_over,
+    waiting::{AwaitedBy, WaitingSessions},
 };
+
+/// An answer to a question, and who gives it.
+pub struct AnswerRequest {
+    /// The answer.
+    pub asked: AnswerQuestion,
+    /// Who gives it.
+    pub by: Option<Submitter>,
+}
+
+/// Another budget, and who sets it.
+pub struct BudgetRequest {
+    /// The change.
+    pub asked: ChangeBudget,
+    /// Who sets it.
+    pub by: Option<Submitter>,
+    /// Whether it may be raised.
+    pub may_raise: bool,
+}
 
 /// Requests to a session under way.
 pub enum SessionRequest {
@@ -25,13 +48,25 @@ pub enum SessionRequest {
     Cancel(Reply),
     /// Decide about the step whose end is unknown.
     Resolve(Resolution, Reply),
+    /// Answer the open question.
+    Answer(Box<AnswerRequest>, Reply),
+    /// Set another budget.
+    Budget(Box<BudgetRequest>, Reply),
+    /// Give the open question up if its time is over.
+    QuestionExpired,
+    /// Try again what the day's budget had no room for.
+    RetryTurn,
 }
 
 impl SessionRequest {
     /// The reply, for who cannot pass the request on.
-    pub(crate) fn into_reply(self) -> Reply {
+    pub(crate) fn into_reply(self) -> Option<Reply> {
         match self {
-            Self::Cancel(reply) | Self::Resolve(_, reply) => reply,
+            Self::Cancel(reply)
+            | Self::Resolve(_, reply)
+            | Self::Answer(_, reply)
+            | Self::Budget(_, reply) => Some(reply),
+            Self::QuestionExpired | Self::RetryTurn => None,
         }
     }
 }
@@ -41,8 +76,17 @@ impl SessionRequest {
 pub enum Milestone {
     /// The session is on disk.
     Acceptance,
-    /// The session is over.
-    End,
+    /// The session is over, or waits for somebody.
+    End {
+        /// When the caller wants to hear how far it is; `None` if it waits for the end.
+        until: Option<Instant>,
+    },
+}
+
+/// A caller that waits for a session's end.
+struct EndWaiter {
+    reply: Reply,
+    until: Option<Instant>,
 }
 
 #[derive(Default)]
@@ -50,15 +94,17 @@ struct SessionEntry {
     actor: Option<DerivedActorRef<SessionRequest>>,
     /// Requests to a session actor that has not started yet.
     mail: Vec<SessionRequest>,
+    /// Requests that the actor was sent and has not taken.
+    unread: usize,
     acceptance: Vec<Reply>,
-    end: Vec<Reply>,
+    end: Vec<EndWaiter>,
 }
 
 impl SessionEntry {
     fn add_waiter(&mut self, milestone: Milestone, reply: Reply) {
         match milestone {
             Milestone::Acceptance => self.acceptance.push(reply),
-            Milestone::End => self.end.push(reply),
+            Milestone::End { until } => self.end.push(EndWaiter { reply, until }),
         }
     }
 }
@@ -69,6 +115,10 @@ pub struct SessionRegistry {
     entries: Mutex<HashMap<SessionId, SessionEntry>>,
     /// Changes whenever a session is removed.
     removed: watch::Sender<()>,
+    /// The sessions that wait for somebody and are not under way.
+    pub waiting: WaitingSessions,
+    /// Actors started so far.
+    started: AtomicU64,
 }
 
 impl SessionRegistry {
@@ -80,6 +130,12 @@ impl SessionRegistry {
         let entry = self.entries().remove(&id);
         self.removed.send_replace(());
         entry
+    }
+
+    /// The number of the next start of an actor: an actor that ends and its successor have different
+    /// names.
+    pub fn next_start(&self) -> u64 {
+        self.started.fetch_add(1, Ordering::Relaxed)
     }
 
     /// Whether the session is under way here.
@@ -125,26 +181,43 @@ impl SessionRegistry {
         is_new
     }
 
-    /// Adds a caller that waits for a session's end; returns the reply if the session is not under
-    /// way.
-    pub fn join(&self, id: SessionId, reply: Reply) -> Result<(), Reply> {
+    /// Adds a caller that waits for a session's end, up to a time; returns the reply if the session
+    /// is not under way.
+    pub fn join(&self, id: SessionId, reply: Reply, until: Option<Instant>) -> Result<(), Reply> {
         match self.entries().get_mut(&id) {
             Some(entry) => {
-                entry.end.push(reply);
+                entry.end.push(EndWaiter { reply, until });
                 Ok(())
             }
             None => Err(reply),
         }
     }
 
+    /// Takes out the callers that wait for the end up to `now` at most.
+    pub fn overdue(&self, id: SessionId, now: Instant) -> Vec<Reply> {
+        let mut entries = self.entries();
+        let Some(entry) = entries.get_mut(&id) else { return Vec::new() };
+        let is_over = |waiter: &mut EndWaiter| waiter.until.is_some_and(|until| until <= now);
+        entry.end.extract_if(.., is_over).map(|waiter| waiter.reply).collect()
+    }
+
     /// Registers the session's actor, and sends it the requests that wait for it.
     pub fn actor_started(&self, id: SessionId, actor: DerivedActorRef<SessionRequest>) {
         let mut entries = self.entries();
         let entry = entries.entry(id).or_default();
+        entry.unread = entry.mail.len();
         for request in entry.mail.drain(..) {
             let _ = actor.send_message(request);
         }
         entry.actor = Some(actor);
+        self.waiting.remove(id);
+    }
+
+    /// The actor takes up a request.
+    pub fn request_taken(&self, id: SessionId) {
+        if let Some(entry) = self.entries().get_mut(&id) {
+            entry.unread = entry.unread.saturating_sub(1);
+        }
     }
 
     /// The request to cancel a session that arrived before its actor started, if there is one.
@@ -152,7 +225,7 @@ impl SessionRegistry {
         let mut entries = self.entries();
         let mail = &mut entries.get_mut(&id)?.mail;
         let at = mail.iter().position(|request| matches!(request, SessionRequest::Cancel(_)))?;
-        Some(mail.remove(at).into_reply())
+        mail.remove(at).into_reply()
     }
 
     /// Sends a request to a session, or keeps it until the session's actor starts; returns it if
@@ -163,6 +236,7 @@ impl SessionRegistry {
         match &entry.actor {
             Some(actor) => {
                 note_hand_over("session");
+                entry.unread += 1;
                 let _ = actor.send_message(request);
             }
             None => entry.mail.push(request),
@@ -186,22 +260,41 @@ impl SessionRegistry {
     pub async fn notify_ended(
         &self,
         id: SessionId,
-        answer: impl AsyncFnOnce() -> Result<SessionAnswer, Problem>,
+        answer: impl AsyncFnOnce() -> Result<GoalAnswer, Problem>,
     ) {
         let Some(entry) = self.remove(id) else { return };
-        if entry.end.is_empty() {
-            return;
+        tell(entry, answer).await;
+    }
+
+    /// Removes a session that waits for somebody, and answers the callers that waited for its end;
+    /// `false` if its actor has a request to take up first.
+    pub async fn notify_waiting(
+        &self,
+        id: SessionId,
+        awaited: AwaitedBy,
+        answer: impl AsyncFnOnce() -> Result<GoalAnswer, Problem>,
+    ) -> bool {
+        let entry = {
+            let mut entries = self.entries();
+            if entries.get(&id).is_some_and(|entry| entry.unread > 0) {
+                return false;
+            }
+            let entry = entries.remove(&id);
+            self.waiting.insert(id, awaited);
+            entry
+        };
+        self.removed.send_replace(());
+        if let Some(entry) = entry {
+            tell(entry, answer).await;
         }
-        let answer = json(answer().await);
-        for reply in entry.end {
-            reply.send(answer.clone()).await;
-        }
+        true
     }
 
     /// Removes the session and answers every caller with the refusal.
     pub async fn notify_refused(&self, id: SessionId, problem: &Problem) {
         let Some(entry) = self.remove(id) else { return };
-        for reply in entry.acceptance.into_iter().chain(entry.end) {
+        let end = entry.end.into_iter().map(|waiter| waiter.reply);
+        for reply in entry.acceptance.into_iter().chain(end) {
             reply.send(Err(problem.clone())).await;
         }
     }
@@ -209,6 +302,20 @@ impl SessionRegistry {
     /// Removes the session and returns its callers.
     pub fn withdraw(&self, id: SessionId) -> (Vec<Reply>, Vec<Reply>) {
         let entry = self.remove(id).unwrap_or_default();
-        (entry.acceptance, entry.end)
+        (entry.acceptance, entry.end.into_iter().map(|waiter| waiter.reply).collect())
+    }
+}
+
+/// Answers the callers that waited for the end, if there are any.
+async fn tell(
+    entry: SessionEntry,
+    answer: impl AsyncFnOnce() -> Result<GoalAnswer, Problem>,
+) {
+    if entry.end.is_empty() {
+        return;
+    }
+    let answer = json(answer().await);
+    for waiter in entry.end {
+        waiter.reply.send(answer.clone()).await;
     }
 }

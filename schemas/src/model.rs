@@ -372,8 +372,17 @@ pub struct SessionModel {
     pub limits: TurnLimits,
     /// The prompts: a blob with a JSON object from name to text.
     pub prompts: BlobHash,
+    /// The size of the prompts, in bytes: what the factory says is not longer than they are and
+    /// the data in it.
+    pub prompts_bytes: u64,
     /// The tools: a blob with a JSON list of tools.
     pub tools: BlobHash,
+    /// The size of the tools, in bytes: at least as many as they have tokens.
+    pub tools_bytes: u64,
+    /// The schema of a plan: a blob with a JSON Schema.
+    pub plan_schema: BlobHash,
+    /// The size of that schema, in bytes.
+    pub plan_schema_bytes: u64,
     /// Whether the model may ask a person.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub may_ask: bool,

@@ -86,6 +86,11 @@ impl Problem {
         Self::new(401, detail)
     }
 
+    /// 403: the caller may not do this.
+    pub fn forbidden(detail: impl Into<String>) -> Self {
+        Self::new(403, detail)
+    }
+
     /// 404: it does not exist.
     pub fn not_found(detail: impl Into<String>) -> Self {
         Self::new(404, detail)

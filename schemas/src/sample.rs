@@ -210,7 +210,11 @@ fn session_model() -> SessionModel {
             session_ms_max: 14_400_000,
         },
         prompts: BlobHash::of(b"prompts"),
+        prompts_bytes: 8_192,
         tools: BlobHash::of(b"tools"),
+        tools_bytes: 4_096,
+        plan_schema: BlobHash::of(b"schema"),
+        plan_schema_bytes: 512,
         may_ask: true,
     }
 }

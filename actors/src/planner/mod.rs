@@ -203,7 +203,7 @@ fn index(len: usize) -> u32 {
 
 /// A quarter of the characters of the prompt, code included, and of all actions: a rule of thumb
 /// for English.
-fn estimate(prompt: &str, steps: &[Step]) -> u32 {
+pub(crate) fn estimate(prompt: &str, steps: &[Step]) -> u32 {
     let plan = steps.iter().map(|step| step.action.chars().count()).sum::<usize>();
     index(((prompt.chars().count() + plan) / TOKEN_CHARS).max(TOKENS_MIN))
 }

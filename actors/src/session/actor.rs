@@ -4,75 +4,36 @@
 //! performed; events between two such points share one append, so a session without code costs one
 //! sync. An actor that finds a stream at its start folds it and continues.
 
-use std::{
-    collections::HashSet,
-    panic::AssertUnwindSafe,
-    sync::{Arc, atomic::Ordering},
-};
+use std::sync::{Arc, atomic::Ordering};
 
-use ai_factory_ports::journal::{Append, AppendError};
+use ai_factory_ports::journal::AppendError;
 use ai_factory_schemas::{
-    answer::SessionStatusAnswer,
-    envelope::{EventDraft, Trail},
-    event::Event,
-    id::{EventId, RunId, SessionId},
+    answer::{GoalAnswer, SessionStatusAnswer},
     problem::Problem,
-    session::{SessionEvent, SessionOpened},
-    text::Blob,
-    time::Timestamp,
+    session::{SessionEvent, SessionOpened, SessionPhase},
 };
-use futures_util::FutureExt as _;
 use ractor::{Actor, ActorProcessingErr, ActorRef};
 use tokio::time::Instant;
-use tracing::{Instrument as _, Span};
-use uuid::Uuid;
+use tracing::Instrument as _;
 
 use super::{
+    active::SessionActorState,
     message::{PerformedEffect, SessionMessage, SessionStart},
-    perform,
-    state::Session,
+    save::SaveOutcome,
     story,
-    vocabulary::{NextIds, SessionCommand, SessionEffect, SessionOutcome, SessionRejection},
+    vocabulary::{SessionCommand, SessionEffect, SessionOutcome, SessionRejection},
+    waits,
 };
 use crate::{
-    append,
     decider::Decider,
     goal,
     request::{Reply, json},
     session_registry::SessionRequest,
     spans,
-    tasks::{Tasks, note_hand_over, spawn_detached},
-    workspace::intake::{self, OpeningBlobs},
 };
 
 /// The ractor actor of one session.
 pub struct SessionActor;
-
-/// The state of a [`SessionActor`].
-pub struct SessionActorState {
-    start: SessionStart,
-    session: Session,
-    /// The version of the stream on disk.
-    version: u64,
-    /// The time of the plan's record, once it is on disk.
-    planned_at: Option<Timestamp>,
-    /// Decided and evolved, not yet on disk.
-    unsaved: Vec<SessionEvent>,
-    /// The blobs that they refer to.
-    unsaved_blobs: Vec<Blob>,
-    in_flight: HashSet<SessionEffect>,
-    /// When the session's work must be done.
-    deadline: Instant,
-    /// Abandoned runs; the debugger is told once that is on disk.
-    abandoned_runs: Vec<RunId>,
-    tasks: Tasks,
-    /// The trail of the session's events and requests.
-    trail: Trail,
-    /// Set by [`SessionMessage::Begin`]; in the trace of the session's first event.
-    span: Span,
-    /// Whether an earlier actor of the session died in this process.
-    restarted: bool,
-}
 
 /// What follows a message.
 enum Flow {
@@ -92,21 +53,7 @@ impl Actor for SessionActor {
         start: SessionStart,
     ) -> Result<SessionActorState, ActorProcessingErr> {
         myself.cast(SessionMessage::Begin)?;
-        Ok(SessionActorState {
-            trail: Trail { causation: None, correlation: Some(start.id.0), traceparent: None },
-            start,
-            session: Session::default(),
-            version: 0,
-            planned_at: None,
-            unsaved: Vec::new(),
-            unsaved_blobs: Vec::new(),
-            in_flight: HashSet::new(),
-            deadline: Instant::now(),
-            abandoned_runs: Vec::new(),
-            tasks: Tasks::default(),
-            span: Span::none(),
-            restarted: false,
-        })
+        Ok(SessionActorState::new(start))
     }
 
     async fn handle(
@@ -128,10 +75,6 @@ impl Actor for SessionActor {
 }
 
 impl SessionActorState {
-    fn next(&self) -> NextIds {
-        NextIds { session: self.start.id, run: RunId(self.start.deps.ids.new_id()) }
-    }
-
     async fn receive(
         &mut self,
         myself: &ActorRef<SessionMessage>,
@@ -140,23 +83,12 @@ impl SessionActorState {
         match message {
             SessionMessage::Begin => self.begin(myself).await,
             SessionMessage::Performed(performed) => self.settle(myself, performed).await,
-            SessionMessage::Request(SessionRequest::Cancel(reply)) => {
-                let decided = self.session.decide(SessionCommand::Cancel);
-                self.apply_and_reply(myself, decided, reply).await
-            }
-            SessionMessage::Request(SessionRequest::Resolve(resolution, reply)) => {
-                let next = self.next();
-                let decided = self.session.decide(SessionCommand::Resolve { resolution, next });
-                if decided.is_ok() {
-                    // The wait for the decision does not count.
-                    self.set_deadline();
-                }
-                self.apply_and_reply(myself, decided, reply).await
+            SessionMessage::Request(request) => {
+                self.start.deps.sessions.request_taken(self.start.id);
+                self.take(myself, request).await
             }
             SessionMessage::Expired => {
-                if let Ok(events) = self.session.decide(SessionCommand::Expire) {
-                    self.stage(events)?;
-                }
+                self.expire()?;
                 self.drive(myself).await
             }
             SessionMessage::Broken => Err("an effect of the session panicked".into()),
@@ -171,14 +103,32 @@ impl SessionActorState {
         }
     }
 
-    fn set_deadline(&mut self) {
-        let limits = &self.start.deps.limits;
-        let opening = self.start.opening.as_ref();
-        let has_check = self.session.check().is_some()
-            || opening.is_some_and(|opening| opening.check.is_some());
-        let session_max =
-            if has_check { limits.session_with_check_max() } else { limits.session_max };
-        self.deadline = Instant::now() + session_max;
+    /// Takes up a request from outside.
+    async fn take(
+        &mut self,
+        myself: &ActorRef<SessionMessage>,
+        request: SessionRequest,
+    ) -> Result<Flow, ActorProcessingErr> {
+        match request {
+            SessionRequest::Cancel(reply) => {
+                let decided = self.session.decide(SessionCommand::Cancel);
+                return self.apply_and_reply(myself, decided, reply).await;
+            }
+            SessionRequest::Resolve(resolution, reply) => {
+                let next = self.next();
+                let decided = self.session.decide(SessionCommand::Resolve { resolution, next });
+                if decided.is_ok() {
+                    // The wait for the decision does not count.
+                    self.set_deadline();
+                }
+                return self.apply_and_reply(myself, decided, reply).await;
+            }
+            SessionRequest::Answer(request, reply) => self.take_answer(&request, reply).await?,
+            SessionRequest::Budget(request, reply) => self.take_budget(*request, reply).await?,
+            SessionRequest::QuestionExpired => self.expire_question()?,
+            SessionRequest::RetryTurn => self.retry_turn()?,
+        }
+        self.drive(myself).await
     }
 
     /// Decides what follows from the outcomes of effects.
@@ -187,13 +137,17 @@ impl SessionActorState {
         myself: &ActorRef<SessionMessage>,
         performed: Vec<PerformedEffect>,
     ) -> Result<Flow, ActorProcessingErr> {
-        for PerformedEffect { effect, outcome, blobs } in performed {
+        for PerformedEffect { effect, outcome, blobs, waited } in performed {
             self.in_flight.remove(&effect);
+            // The wait for a model's place does not count.
+            self.deadline += waited;
             let outcome = match outcome {
                 // Refused before anything was recorded: the request was invalid.
                 Err(problem) if self.version == 0 && !problem.is_transient() => {
                     return Ok(self.refuse(problem).await);
                 }
+                // The journal could not be read: another actor performs it again.
+                Err(problem) if effect.is_of_turn() => return Err(problem.into()),
                 Err(problem) => SessionOutcome::NotProposed { reason: problem.sentence() },
                 Ok(outcome) => outcome,
             };
@@ -203,7 +157,19 @@ impl SessionActorState {
             }
             self.stage(events)?;
         }
+        let is_running = self.session.phase() == SessionPhase::Running;
+        if is_running && self.session.model().is_some() && Instant::now() >= self.deadline {
+            // A call that was under way at the deadline: its answer is kept, no other one follows.
+            self.expire()?;
+        }
         self.drive(myself).await
+    }
+
+    fn expire(&mut self) -> Result<(), ActorProcessingErr> {
+        match self.session.decide(SessionCommand::Expire) {
+            Ok(events) => self.stage(events),
+            Err(_) => Ok(()),
+        }
     }
 
     /// Folds the stream if there is one, and enters the session's trace: that of its first event,
@@ -272,29 +238,10 @@ impl SessionActorState {
             workspace: opening.workspace,
             check: opening.check.clone(),
             protect: opening.protect.clone(),
-            model: None,
+            model: opening.model.clone(),
         })))?;
         self.stage(events)?;
         self.drive(myself).await
-    }
-
-    /// Evolves what was decided (I-1); it is appended at the next durable point.
-    fn stage(&mut self, events: Vec<SessionEvent>) -> Result<(), ActorProcessingErr> {
-        for event in events {
-            let awaited: Vec<_> = self.session.open_runs().collect();
-            self.session.evolve(&event)?;
-            if matches!(
-                event,
-                SessionEvent::StepFailed(_)
-                    | SessionEvent::StepResolved(_)
-                    | SessionEvent::Concluded(_)
-            ) {
-                let open: Vec<_> = self.session.open_runs().collect();
-                self.abandoned_runs.extend(awaited.into_iter().filter(|run| !open.contains(run)));
-            }
-            self.unsaved.push(event);
-        }
-        Ok(())
     }
 
     /// Tells every caller that there will be no session, and records it if the goal was published.
@@ -326,7 +273,9 @@ impl SessionActorState {
         }
         let waits = self.session.phase().is_waiting();
         let recorded = pending.iter().any(SessionEffect::is_recorded);
-        if over || waits || recorded {
+        // What the effects of turns read must be there: the prompts, and who waits is answered.
+        let opens = self.version == 0 && self.session.model().is_some();
+        if over || waits || recorded || opens {
             match self.save().await {
                 Ok(SaveOutcome::Here) => {}
                 Ok(SaveOutcome::DuplicateOf(other)) => {
@@ -345,128 +294,26 @@ impl SessionActorState {
         if over {
             let SessionStart { id, deps, .. } = &self.start;
             let answer = async || {
-                story::answer_of(&*deps.journal, *id, &self.session, self.planned_at).await
+                let (journal, planned_at) = (&*deps.journal, self.planned_at);
+                let answer = story::answer_of(journal, *id, &self.session, planned_at).await;
+                answer.map(|answer| GoalAnswer::Concluded(Box::new(answer)))
             };
             deps.sessions.notify_ended(*id, answer).await;
             return Ok(Flow::Stop);
+        }
+        if let Some(awaited) = waits::awaited(&self.session)
+            && pending.is_empty()
+        {
+            // It leaves memory, and its place, until somebody wakes it.
+            let SessionStart { id, deps, .. } = &self.start;
+            let answer = async || Ok(waits::pending(*id, &self.session));
+            let is_gone = deps.sessions.notify_waiting(*id, awaited, answer).await;
+            return Ok(if is_gone { Flow::Stop } else { Flow::Continue });
         }
         if !pending.is_empty() {
             self.perform(myself, pending);
         }
         Ok(Flow::Continue)
-    }
-
-    /// Performs effects at the same time, in one task, up to the deadline of their step or of the
-    /// session. Of the effects at most one is a step; a check has the session's deadline.
-    fn perform(&mut self, myself: &ActorRef<SessionMessage>, effects: Vec<SessionEffect>) {
-        let step = effects.iter().find_map(|effect| match effect {
-            SessionEffect::Run { step, .. } => Some(*step),
-            _ => None,
-        });
-        let step_deadline = Instant::now() + self.start.deps.limits.step_max;
-        let (deadline, expired) = match step {
-            Some(step) if step_deadline < self.deadline => {
-                (step_deadline, SessionMessage::StepExpired(step))
-            }
-            _ => (self.deadline, SessionMessage::Expired),
-        };
-        self.in_flight.extend(effects.iter().cloned());
-        let performing = effects.into_iter().map(|effect| {
-            let span = perform::span(&effect);
-            let (deps, trail) = (Arc::clone(&self.start.deps), self.trail.clone());
-            perform::effect(deps, trail, self.start.id, effect, &self.session).instrument(span)
-        });
-        let actor = myself.clone();
-        let send = move |message| {
-            note_hand_over("session");
-            let _ = actor.cast(message);
-        };
-        let performing = performing.collect();
-        self.tasks.spawn(async move {
-            let is_in_time = perform::together(performing, deadline, |performed| {
-                send(SessionMessage::Performed(performed));
-            });
-            match AssertUnwindSafe(is_in_time).catch_unwind().await {
-                Ok(true) => {}
-                Ok(false) => send(expired),
-                // The deadline is gone with the effects: another actor begins them again.
-                Err(_) => send(SessionMessage::Broken),
-            }
-        });
-    }
-
-    /// Appends what is not yet on disk, and answers the callers that waited for it.
-    async fn save(&mut self) -> Result<SaveOutcome, AppendError> {
-        if self.unsaved.is_empty() {
-            return Ok(SaveOutcome::Here);
-        }
-        let (clock, ids) = (&self.start.deps.clock, &self.start.deps.ids);
-        let drafts: Vec<_> = self
-            .unsaved
-            .iter()
-            .map(|event| EventDraft {
-                id: EventId(ids.new_id()),
-                time: clock.now(),
-                event: Event::from(event.clone()),
-                trail: self.trail.clone(),
-            })
-            .collect();
-        let planned = self.unsaved.iter().position(story::is_plan);
-        let planned_at = self.planned_at.or(planned.map(|at| drafts[at].time));
-        let last: Option<Uuid> = drafts.last().map(|draft| draft.id.0);
-        let command = match (self.version, &self.start.opening) {
-            (0, Some(opening)) => opening.command.clone(),
-            _ => None,
-        };
-        // The room for the files is given back when they are on disk.
-        let OpeningBlobs { blobs, room: _room, uploads } = match (self.version, &self.start.opening)
-        {
-            (0, Some(opening)) => opening.take_blobs()?,
-            _ => OpeningBlobs {
-                blobs: std::mem::take(&mut self.unsaved_blobs),
-                ..OpeningBlobs::default()
-            },
-        };
-        let append = Append {
-            stream: self.start.id.into(),
-            expected: self.version,
-            events: drafts,
-            command,
-            blobs,
-        };
-        let journal = &*self.start.deps.journal;
-        // A goal that was not yet accepted is refused; a session under way waits for room.
-        let appended = match self.version {
-            0 => append::append(journal, append).await?,
-            _ => append::append_with_retry(journal, append).await?,
-        };
-        // Of a repeated goal the first session stored the files.
-        intake::release_uploads(&self.start.deps, uploads).await;
-        if appended.repeated {
-            return Ok(SaveOutcome::DuplicateOf(SessionId(appended.stream.id)));
-        }
-        self.version = appended.version;
-        self.planned_at = planned_at;
-        self.unsaved.clear();
-        self.trail.causation = last;
-        if let Some(submitted) = self.session.submitted(self.start.id) {
-            self.start.deps.sessions.notify_accepted(self.start.id, &submitted).await;
-        }
-        Ok(SaveOutcome::Here)
-    }
-
-    /// The key had already opened another session: its callers join that one (I-5).
-    async fn redirect_waiters(&self, other: SessionId) {
-        let journal = &*self.start.deps.journal;
-        let (acceptance, end) = self.start.deps.sessions.withdraw(self.start.id);
-        for reply in acceptance {
-            reply.send(json(story::submitted(journal, other).await)).await;
-        }
-        for reply in end {
-            if let Err(reply) = self.start.deps.sessions.join(other, reply) {
-                reply.send(json(story::answer(journal, other).await)).await;
-            }
-        }
     }
 
     async fn apply_and_reply(
@@ -488,20 +335,4 @@ impl SessionActorState {
         reply.send(json(Ok(SessionStatusAnswer { session_id: self.start.id, status }))).await;
         Ok(next)
     }
-
-    /// Tells the debugger of abandoned runs. Best effort: a run that is not cancelled ends by its
-    /// wall time limit, and its record is closed at the next start.
-    fn notify_debugger(&mut self) {
-        for run_id in self.abandoned_runs.drain(..) {
-            spawn_detached(perform::cancel(Arc::clone(&self.start.deps), run_id));
-        }
-    }
-}
-
-/// The result of a session's first append.
-enum SaveOutcome {
-    /// Appended to its own stream.
-    Here,
-    /// Nothing was written: the key had already opened the named session.
-    DuplicateOf(SessionId),
 }

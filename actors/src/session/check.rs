@@ -60,7 +60,7 @@ impl CheckState {
 pub struct SessionChecks {
     /// Before the first step.
     pub(super) before: CheckState,
-    /// After the last step.
+    /// After the last step; with a model the last of its ends.
     pub(super) after: CheckState,
 }
 
@@ -79,6 +79,11 @@ impl SessionChecks {
         };
         under_way(CheckMoment::Before, &self.before)
             .or_else(|| under_way(CheckMoment::After, &self.after))
+    }
+
+    /// Whether a turn has to wait: the check before the work did not end, or one is under way.
+    pub(super) fn hold_turns(&self) -> bool {
+        self.before.finished().is_none() || self.dispatched().is_some()
     }
 
     /// The last run that ended.

@@ -13,6 +13,7 @@ use ai_factory_schemas::{
 use super::{
     aggregate,
     check::{CheckState, SessionChecks},
+    due::Due,
     state::{Session, StepState},
     vocabulary::{NextIds, SessionCommand, SessionEffect, SessionOutcome, SessionRejection},
 };
@@ -20,23 +21,34 @@ use crate::decider::{Decider, IllegalEvent};
 
 impl Session {
     /// `first` and everything that follows from it without an effect.
-    fn then_advance(&self, first: SessionEvent, next: NextIds) -> Vec<SessionEvent> {
+    pub(super) fn then_advance(&self, first: SessionEvent, next: NextIds) -> Vec<SessionEvent> {
+        self.all_then_advance([first], next)
+    }
+
+    /// As [`Self::then_advance`], with several events that belong together.
+    pub(super) fn all_then_advance(
+        &self,
+        first: impl IntoIterator<Item = SessionEvent>,
+        next: NextIds,
+    ) -> Vec<SessionEvent> {
         let mut state = self.clone();
         let mut events = Vec::new();
-        let mut following = Some(first);
-        while let Some(event) = following {
+        let mut first = first.into_iter();
+        while let Some(event) = first.next().or_else(|| state.next_event(next)) {
             if state.evolve(&event).is_err() {
                 // An outcome that came too late for this state: nothing follows from it.
                 break;
             }
             events.push(event);
-            following = state.next_event(next);
         }
         events
     }
 
     /// The event that follows from this state alone, if there is one.
     fn next_event(&self, next: NextIds) -> Option<SessionEvent> {
+        if let Some(due) = self.due() {
+            return self.event_of(due, next);
+        }
         if self.concluded.is_some() || self.recalled.is_none() {
             return None;
         }
@@ -76,7 +88,10 @@ impl Session {
 
     /// The end of the session. With a check, the check after the steps decides: there is no partial
     /// success.
-    fn conclusion(&self, end: SessionEnd, reason: Option<String>) -> SessionConcluded {
+    pub(super) fn conclusion(&self, end: SessionEnd, reason: Option<String>) -> SessionConcluded {
+        if self.conversation.is_some() {
+            return self.conclusion_with_model(end, reason);
+        }
         let result = aggregate::result(aggregate::heads(&self.steps));
         let status = match &self.checks {
             None => aggregate::status(end, &self.steps),
@@ -97,6 +112,8 @@ impl Session {
     /// isolation: what it changes is discarded.
     fn resume(&self, count: u32, repeatable: bool, next: NextIds) -> Vec<SessionEvent> {
         let mut events = self.then_advance(SessionResumed { count }.into(), next);
+        events.extend(self.repeated_run());
+        events.extend(self.retry_turn(next));
         if let Some((step, run_id, attempt)) = self.dispatched() {
             events.push(if repeatable {
                 StepDispatched { step, run_id, attempt: attempt + 1 }.into()
@@ -105,16 +122,21 @@ impl Session {
             });
         }
         if let Some((moment, run_id, attempt)) = self.dispatched_check() {
-            events
-                .push(CheckDispatched { moment, run_id, attempt: attempt + 1, turn: None }.into());
+            let turn = self.checked_turn(moment);
+            events.push(CheckDispatched { moment, run_id, attempt: attempt + 1, turn }.into());
         }
         events
     }
 
     /// Skips or fails the steps that are not over, and concludes the session.
-    fn give_up(&self, end: SessionEnd, reason: &str) -> Vec<SessionEvent> {
+    pub(super) fn give_up(&self, end: SessionEnd, reason: &str) -> Vec<SessionEvent> {
         let mut state = self.clone();
         let mut events = Vec::new();
+        if let Some(failed) = self.attempt_given_up(reason)
+            && state.evolve(&failed).is_ok()
+        {
+            events.push(failed);
+        }
         for (index, step) in (0..).zip(&self.steps) {
             let event: SessionEvent = match step {
                 StepState::Planned => {
@@ -151,8 +173,12 @@ impl Decider for Session {
         self.require_open()?;
         match command {
             SessionCommand::Open(_) => Err(SessionRejection::AlreadyOpen),
-            // The session waits for a decision, not for an actor: nothing to resume.
-            SessionCommand::Resume { .. } if self.unknown().is_some() => Ok(Vec::new()),
+            // The session waits for somebody, not for an actor: nothing to resume.
+            SessionCommand::Resume { .. }
+                if self.phase().is_waiting() && !self.is_waiting_for_day() =>
+            {
+                Ok(Vec::new())
+            }
             SessionCommand::Resume { repeatable, after_crash, resumes_max, next } => {
                 let count = self.resumes + u32::from(after_crash);
                 if after_crash && count > resumes_max {
@@ -166,7 +192,11 @@ impl Decider for Session {
             }
             SessionCommand::Cancel => Ok(self.give_up(SessionEnd::Cancelled, "cancelled")),
             SessionCommand::Expire => {
-                Ok(self.give_up(SessionEnd::Expired, "the session's deadline passed"))
+                let reason = match self.conversation {
+                    Some(_) => "its time is over: raise `model_session_ms_max`, or split the goal",
+                    None => "the session's deadline passed",
+                };
+                Ok(self.give_up(SessionEnd::Expired, reason))
             }
             SessionCommand::ExpireStep { step, next } => match self.dispatched() {
                 Some((running, ..)) if running == step => {
@@ -176,9 +206,13 @@ impl Decider for Session {
                 }
                 _ => Err(SessionRejection::StepNotRunning),
             },
-            SessionCommand::Answer { .. } => Err(SessionRejection::NothingAsked),
-            SessionCommand::ChangeBudget { .. } => Err(SessionRejection::NoModel),
-            SessionCommand::RetryTurn { .. } => Ok(Vec::new()),
+            SessionCommand::Answer { answered, result, next } => {
+                self.answer(*answered, *result, next)
+            }
+            SessionCommand::ChangeBudget { budget, by, next } => {
+                self.change_budget(budget, by, next)
+            }
+            SessionCommand::RetryTurn { next } => Ok(self.retry_turn(next)),
             SessionCommand::Resolve { resolution, next } => {
                 let (step, run_id, attempt) =
                     self.unknown().ok_or(SessionRejection::NothingToResolve)?;
@@ -200,6 +234,12 @@ impl Decider for Session {
     fn pending(&self) -> Vec<SessionEffect> {
         if self.opened.is_none() || self.concluded.is_some() {
             return Vec::new();
+        }
+        if let Some(due) = self.due() {
+            return match due {
+                Due::Effect(effect) => vec![effect],
+                _ => Vec::new(),
+            };
         }
         let mut effects = Vec::new();
         if self.plan.is_none() {
@@ -225,7 +265,7 @@ impl Decider for Session {
             SessionOutcome::Proposed { plan, next } => {
                 self.then_advance(SessionPlanned { plan }.into(), next)
             }
-            SessionOutcome::NotProposed { reason } if self.plan.is_none() => {
+            SessionOutcome::NotProposed { reason } if self.pending().contains(&SessionEffect::Propose) => {
                 self.give_up(SessionEnd::Failed, &reason)
             }
             SessionOutcome::NotProposed { .. } => Vec::new(),
@@ -244,8 +284,9 @@ impl Decider for Session {
             | SessionOutcome::NotAnswered { .. }
             | SessionOutcome::ToolEnded { .. }
             | SessionOutcome::Asks { .. }
-            | SessionOutcome::Shortened { .. } => Vec::new(),
-            SessionOutcome::Checked { finished, next } => {
+            | SessionOutcome::Shortened { .. } => self.settle_turn(outcome),
+            SessionOutcome::Checked { mut finished, next } => {
+                finished.turn = self.checked_turn(finished.moment);
                 self.then_advance((*finished).into(), next)
             }
             SessionOutcome::NotChecked { run_id, reason } => match self.dispatched_check() {

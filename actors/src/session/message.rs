@@ -1,13 +1,16 @@
 //! Arguments of a session's actor, and the messages that it receives.
 
-use std::sync::{Arc, atomic::AtomicBool};
+use std::{
+    sync::{Arc, atomic::AtomicBool},
+    time::Duration,
+};
 
 use ai_factory_ports::{
     journal::{AppendError, Command},
     retry_after,
 };
 use ai_factory_schemas::{
-    check::Check, id::SessionId, plan::TaskType, problem::Problem, text::Blob,
+    check::Check, id::SessionId, model::SessionModel, plan::TaskType, problem::Problem, text::Blob,
     workspace::WorkspaceRef,
 };
 use bytes::Bytes;
@@ -32,6 +35,8 @@ pub struct SessionOpening {
     pub check: Option<Check>,
     /// Patterns of files that are restored before each check.
     pub protect: Vec<String>,
+    /// The model that does the work, and its terms.
+    pub model: Option<Box<SessionModel>>,
     /// The blobs of the files, until they are on disk.
     pub(crate) blobs: Mutex<Option<OpeningBlobs>>,
     /// The context of the request.
@@ -69,7 +74,8 @@ pub struct SessionStart {
     pub deps: Arc<Deps>,
 }
 
-/// An effect and its outcome. A problem means that there is no plan.
+/// An effect and its outcome. A problem means that there is no plan, or that an effect of a turn
+/// could not be performed.
 pub struct PerformedEffect {
     /// The effect.
     pub effect: SessionEffect,
@@ -77,6 +83,15 @@ pub struct PerformedEffect {
     pub outcome: Result<SessionOutcome, Problem>,
     /// The blobs that the outcome's events refer to.
     pub blobs: Vec<Blob>,
+    /// How long it waited for a place that others had: that does not count as work of the session.
+    pub waited: Duration,
+}
+
+impl PerformedEffect {
+    /// An effect without blobs that waited for nobody.
+    pub fn new(effect: SessionEffect, outcome: Result<SessionOutcome, Problem>) -> Self {
+        Self { effect, outcome, blobs: Vec::new(), waited: Duration::ZERO }
+    }
 }
 
 /// Messages to the actor.

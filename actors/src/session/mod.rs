@@ -1,16 +1,29 @@
 //! Sessions: state and decider, the actor that runs it, and the story read from its records.
 
+mod active;
 pub mod actor;
 mod aggregate;
+pub mod answers;
+pub mod budget;
+pub mod calls;
 mod check;
 mod decider;
+mod due;
 pub mod lookup;
 pub mod message;
-mod pause;
+pub(crate) mod pause;
 mod perform;
-mod perform_run;
+mod perform_model;
+pub(crate) mod perform_run;
+mod performing;
+mod requests;
+mod save;
 pub mod state;
 pub mod story;
+mod turns;
 pub mod vocabulary;
+pub mod waits;
 #[cfg(test)]
 mod walk;
+mod with_model;
+mod words_size;

@@ -8,7 +8,7 @@ use ai_factory_schemas::problem::Problem;
 const PAUSE_MAX: Duration = Duration::from_secs(2);
 
 /// Waits as long as the refusal asked for, within [`PAUSE_MAX`].
-pub(super) async fn pause(problem: &Problem) {
+pub(crate) async fn pause(problem: &Problem) {
     let asked_for = problem.retry_after.unwrap_or(PAUSE_MAX);
     tokio::time::sleep(asked_for.min(PAUSE_MAX)).await;
 }

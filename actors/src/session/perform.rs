@@ -11,6 +11,7 @@ use ai_factory_schemas::{
     envelope::Trail,
     id::{RunId, SessionId},
     limit::{CONTEXT_ITEM_BYTES_MAX, CONTEXT_ITEMS_MAX, QUERY_BYTES_MAX},
+    plan::Plan,
     problem::{Detail, PathSegment, Problem},
     request::{CancelRun, Dispatch, PlannerKind, SearchMemory},
     session::Recalled,
@@ -23,11 +24,12 @@ use tracing::Span;
 use super::{
     message::PerformedEffect,
     pause::pause,
+    perform_model::ModelEffect,
     perform_run::{self, RunTerms},
     state::Session,
     vocabulary::{NextIds, SessionEffect, SessionOutcome},
 };
-use crate::{deps::Deps, spans};
+use crate::{agent::plan::HEURISTIC_NOTE, deps::Deps, spans};
 
 /// Timeout of the planner and of memory.
 const QUESTION_MAX: Duration = Duration::from_secs(30);
@@ -49,6 +51,7 @@ pub fn effect(
         _ => None,
     };
     let terms = RunTerms::of(session);
+    let of_model = ModelEffect::of(session);
     async move {
         let mut headers = Headers::default();
         headers.set(header::CORRELATION, id.to_string());
@@ -67,9 +70,13 @@ pub fn effect(
         let outcome = match &effect {
             SessionEffect::Propose => {
                 let asked = Dispatch { prompt: goal, task_type, planner: PlannerKind::Heuristic };
-                propose(&deps, headers, &asked)
-                    .await
-                    .map(|plan| SessionOutcome::Proposed { plan: plan.plan, next })
+                propose(&deps, headers, &asked).await.map(|dispatched| {
+                    let plan = match &of_model {
+                        Some(_) => with_note(dispatched.plan),
+                        None => dispatched.plan,
+                    };
+                    SessionOutcome::Proposed { plan, next }
+                })
             }
             SessionEffect::Recall => {
                 let items = recall(&deps, headers, id, &goal).await;
@@ -86,10 +93,6 @@ pub fn effect(
                     }
                 })
             }
-            SessionEffect::Prepare { .. }
-            | SessionEffect::Compact { .. }
-            | SessionEffect::Call { .. }
-            | SessionEffect::Tool { .. } => Err(Problem::internal("the session has no model")),
             SessionEffect::Check { moment, run_id, .. } => {
                 let run_id = *run_id;
                 let of = (id, *moment, run_id);
@@ -103,9 +106,28 @@ pub fn effect(
                     }
                 })
             }
+            SessionEffect::Prepare { .. }
+            | SessionEffect::Compact { .. }
+            | SessionEffect::Call { .. }
+            | SessionEffect::Tool { .. } => {
+                let Some(of_model) = of_model else {
+                    let outcome = Err(Problem::internal("the session has no model"));
+                    return PerformedEffect::new(effect, outcome);
+                };
+                return of_model.perform(&deps, headers, effect, next).await;
+            }
         };
-        PerformedEffect { effect, outcome, blobs }
+        PerformedEffect { blobs, ..PerformedEffect::new(effect, outcome) }
     }
+}
+
+/// The heuristic plan in the place of the model's.
+fn with_note(plan: Plan) -> Plan {
+    let notes = match plan.notes.is_empty() {
+        true => HEURISTIC_NOTE.to_owned(),
+        false => format!("{HEURISTIC_NOTE} {}", plan.notes),
+    };
+    Plan { notes, ..plan }
 }
 
 /// Performs effects at the same time up to a deadline, and sends their outcomes together; a failure
@@ -241,14 +263,12 @@ mod tests {
     fn recalled() -> LocalBoxFuture<'static, PerformedEffect> {
         let next = NextIds { session: SessionId(uuid::Uuid::nil()), run: RunId(uuid::Uuid::nil()) };
         let outcome = Ok(SessionOutcome::Recalled { items: Vec::new(), next });
-        ready(PerformedEffect { effect: SessionEffect::Recall, outcome, blobs: Vec::new() })
-            .boxed_local()
+        ready(PerformedEffect::new(SessionEffect::Recall, outcome)).boxed_local()
     }
 
     fn refused() -> LocalBoxFuture<'static, PerformedEffect> {
         let outcome = Err(Problem::bad_request("no"));
-        ready(PerformedEffect { effect: SessionEffect::Propose, outcome, blobs: Vec::new() })
-            .boxed_local()
+        ready(PerformedEffect::new(SessionEffect::Propose, outcome)).boxed_local()
     }
 
     /// How many outcomes were sent each time, and whether all were in time.

@@ -35,6 +35,8 @@ pub(super) struct RunTerms {
     workspace: Option<SessionWorkspace>,
     check: Option<Check>,
     protect: Vec<String>,
+    /// The turn that the next check after the work belongs to.
+    turn: Option<u32>,
 }
 
 impl RunTerms {
@@ -43,6 +45,7 @@ impl RunTerms {
             workspace: session.workspace().cloned(),
             check: session.check().cloned(),
             protect: session.opened().map(|opened| opened.protect.clone()).unwrap_or_default(),
+            turn: session.conversation().map(|conversation| conversation.turns()),
         }
     }
 
@@ -131,7 +134,7 @@ pub(super) async fn check(
         restored,
         changed_tests,
         diagnosis: end.diagnosis.map(|it| *it),
-        turn: None,
+        turn: terms.turn.filter(|_| moment == CheckMoment::After),
     };
     Ok((finished, blob))
 }
@@ -151,7 +154,7 @@ async fn checked(tree: SessionTree, protect: &[String]) -> Result<CheckedTree, P
 /// Requests a run from the debugger and retries while the refusal is transient: the debugger
 /// recognises the run by its id, and the session's own deadline ends the wait. The outputs come as
 /// head and hash: their blobs are in the journal already.
-async fn ask(
+pub(crate) async fn ask(
     deps: &Deps,
     mut headers: Headers,
     asked: &RunRequest,

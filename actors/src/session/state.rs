@@ -10,6 +10,7 @@ use ai_factory_schemas::{
         SessionPlanned, SessionRecalled, SessionResumed, StepDispatched, StepFailed, StepFinished,
         StepResolved, StepSkipped, StepUnknown, WaitReason,
     },
+    turn::TurnPurpose,
     workspace::ChangeList,
 };
 
@@ -18,6 +19,7 @@ use super::{
     vocabulary::SessionRejection,
 };
 use crate::{
+    agent::conversation::Conversation,
     decider::IllegalEvent,
     workspace::tree::{self, SessionWorkspace},
 };
@@ -60,6 +62,8 @@ pub struct Session {
     pub(super) checks: Option<SessionChecks>,
     /// Its files, if it has some or a check.
     workspace: Option<SessionWorkspace>,
+    /// The conversation with the model, if it has one.
+    pub(super) conversation: Option<Box<Conversation>>,
     pub(super) resumes: u32,
     pub(super) concluded: Option<SessionConcluded>,
 }
@@ -126,7 +130,7 @@ impl Session {
         match &self.concluded {
             Some(end) => SessionPhase::Concluded(end.status),
             None if self.unknown().is_some() => SessionPhase::Waiting(WaitReason::Decision),
-            None => SessionPhase::Running,
+            None => self.wait().map_or(SessionPhase::Running, SessionPhase::Waiting),
         }
     }
 
@@ -159,7 +163,9 @@ impl Session {
             }
             _ => None,
         });
-        of_steps.chain(self.dispatched_check().map(|(_, run_id, _)| run_id))
+        let of_tool = self.conversation().filter(|_| self.concluded.is_none());
+        let of_tool = of_tool.and_then(|all| all.answer()?.run()).map(|(_, run_id, _)| run_id);
+        of_steps.chain(of_tool).chain(self.dispatched_check().map(|(_, run_id, _)| run_id))
     }
 
     fn find(
@@ -192,6 +198,8 @@ impl Session {
                 if self.opened.replace(opened.clone()).is_some() {
                     return Err(IllegalEvent::new("session.opened", "it was opened before"));
                 }
+                self.conversation =
+                    opened.model.as_deref().map(|terms| Box::new(Conversation::new(terms)));
                 self.checks = opened.check.is_some().then(SessionChecks::default);
                 self.workspace =
                     opened.workspace.map(|opened| SessionWorkspace { opened, changes: Vec::new() });
@@ -200,7 +208,14 @@ impl Session {
                 if self.plan.is_some() {
                     return Err(IllegalEvent::new("session.planned", "it was planned before"));
                 }
-                self.steps = vec![StepState::Planned; plan.steps.len()];
+                match &self.conversation {
+                    None => self.steps = vec![StepState::Planned; plan.steps.len()],
+                    // The model carries it out: it has no steps that the factory runs.
+                    Some(conversation) if conversation.answer().is_some() => {}
+                    Some(_) => {
+                        return Err(IllegalEvent::new("session.planned", "no plan was asked for"));
+                    }
+                }
                 self.plan = Some(plan.clone());
             }
             SessionEvent::Recalled(SessionRecalled { items }) => {
@@ -255,9 +270,19 @@ impl Session {
                     *state = StepState::Failed("how it ended is unknown".to_owned());
                 }
             }
-            SessionEvent::CheckDispatched(CheckDispatched { moment, run_id, attempt, .. }) => {
-                let is_due = self.plan.is_some()
-                    && (*moment == CheckMoment::Before || self.are_steps_over());
+            SessionEvent::CheckDispatched(CheckDispatched { moment, run_id, attempt, turn }) => {
+                let is_due = match &self.conversation {
+                    None => {
+                        self.plan.is_some()
+                            && (*moment == CheckMoment::Before || self.are_steps_over())
+                    }
+                    Some(conversation) => match moment {
+                        CheckMoment::Before => {
+                            self.recalled.is_some() && conversation.turn().is_none()
+                        }
+                        CheckMoment::After => conversation.ends_at(*turn),
+                    },
+                };
                 let state = self.check_mut("session.check_dispatched", *moment, |state| {
                     is_due
                         && match state {
@@ -265,7 +290,10 @@ impl Session {
                             CheckState::Dispatched { run_id: run, attempt: last } => {
                                 run == run_id && last + 1 == *attempt
                             }
-                            CheckState::Finished(_) => false,
+                            // A later end is checked again.
+                            CheckState::Finished(end) => {
+                                *attempt == 1 && turn.is_some() && end.turn != *turn
+                            }
                         }
                 })?;
                 *state = CheckState::Dispatched { run_id: *run_id, attempt: *attempt };
@@ -283,14 +311,29 @@ impl Session {
             | SessionEvent::QuestionAsked(_)
             | SessionEvent::QuestionAnswered(_)
             | SessionEvent::BudgetChanged(_)
-            | SessionEvent::Compacted(_) => {
-                return Err(IllegalEvent::new("session event", "the session has no model"));
-            }
+            | SessionEvent::Compacted(_) => self.apply_turn(event)?,
             SessionEvent::Resumed(SessionResumed { count }) => self.resumes = *count,
             SessionEvent::Concluded(concluded) => self.concluded = Some(concluded.clone()),
         }
         self.change(tree::changes_of(event));
         Ok(())
+    }
+
+    /// Applies an event of a session with a model.
+    fn apply_turn(&mut self, event: &SessionEvent) -> Result<(), IllegalEvent> {
+        let terms = self.opened.as_ref().and_then(|opened| opened.model.as_deref());
+        let Some((conversation, terms)) = self.conversation.as_deref_mut().zip(terms) else {
+            return Err(IllegalEvent::new("session event", "the session has no model"));
+        };
+        if let SessionEvent::TurnDispatched(dispatched) = event {
+            let purpose = if self.plan.is_none() { TurnPurpose::Plan } else { TurnPurpose::Work };
+            let is_blocked = self.checks.as_ref().is_some_and(SessionChecks::hold_turns);
+            if self.recalled.is_none() || is_blocked || dispatched.purpose != purpose {
+                let why = "another thing is due before this turn";
+                return Err(IllegalEvent::new("session.turn_dispatched", why));
+            }
+        }
+        conversation.apply(event, terms)
     }
 
     /// Whether no step is to come, under way or undecided.

@@ -2,10 +2,12 @@
 
 use ai_factory_ports::{journal::Journal, views::Views};
 use ai_factory_schemas::{
-    answer::{Dispatched, SessionAnswer, SessionRow, SessionStory, Submitted, TimelineEntry},
+    answer::{
+        Dispatched, GoalAnswer, SessionAnswer, SessionRow, SessionStory, Submitted, TimelineEntry,
+    },
     envelope::Recorded,
     event::Event,
-    id::{SessionId, StreamId},
+    id::{CallId, SessionId, StreamId},
     problem::Problem,
     session::SessionEvent,
     time::Timestamp,
@@ -16,8 +18,13 @@ use super::{
     aggregate::{self, StepStreams},
     check,
     state::{Session, StepState},
+    waits,
 };
-use crate::{blobs, decider::Decider};
+use crate::{
+    agent::{conversation::Conversation, perform, tools::finish},
+    blobs,
+    decider::Decider,
+};
 
 /// A session's stream, folded.
 pub struct FoldedSession {
@@ -102,12 +109,17 @@ pub async fn submitted(journal: &dyn Journal, id: SessionId) -> Result<Submitted
         .ok_or_else(|| Problem::not_found(format!("there is no session {id}")))
 }
 
-/// The answer of `supervisor.run`, for a session that is over.
-pub async fn answer(journal: &dyn Journal, id: SessionId) -> Result<SessionAnswer, Problem> {
+/// The answer to a caller of `supervisor.run` or `supervisor.wait`, as the session is.
+pub async fn goal_answer(journal: &dyn Journal, id: SessionId) -> Result<GoalAnswer, Problem> {
     let Some(folded) = fold(journal, id).await? else {
         return Err(Problem::not_found(format!("there is no session {id}")));
     };
-    answer_of(journal, id, &folded.session, planned_at(&folded.recorded)).await
+    if folded.session.concluded().is_none() {
+        return Ok(waits::pending(id, &folded.session));
+    }
+    let planned_at = planned_at(&folded.recorded);
+    let answer = answer_of(journal, id, &folded.session, planned_at).await?;
+    Ok(GoalAnswer::Concluded(Box::new(answer)))
 }
 
 /// The time of the plan's record; `None` for a session that ended without a plan.
@@ -144,7 +156,7 @@ pub async fn answer_of(
             plan,
         },
         context: session.recalled().iter().map(|item| item.text.clone()).collect(),
-        result: result(&outputs(journal, session.steps()).await?),
+        result: result_of(journal, session).await?,
         status: concluded.status,
         session_id: id,
         summary: concluded.summary.clone(),
@@ -152,8 +164,22 @@ pub async fn answer_of(
         reason: concluded.reason.clone(),
         check: session.last_check().map(check::outcome),
         changed_files: changed_files(journal, session).await?,
-        model: None,
+        model: session.model_use(),
     })
+}
+
+/// The result of a session that is over: the outputs of its steps, or what its model says.
+async fn result_of(journal: &dyn Journal, session: &Session) -> Result<String, Problem> {
+    match session.conversation() {
+        None => Ok(result(&outputs(journal, session.steps()).await?)),
+        Some(conversation) => told(journal, conversation).await,
+    }
+}
+
+/// The text of the end that the model declared last; `no-op` if it declared none.
+async fn told(journal: &dyn Journal, conversation: &Conversation) -> Result<String, Problem> {
+    let Some(declared) = conversation.declared() else { return Ok("no-op".to_owned()) };
+    Ok(finish::result_of(&perform::message(journal, declared.message.hash).await?))
 }
 
 /// What differs from the files that came in; `None` without a workspace.
@@ -174,7 +200,7 @@ pub struct NarratedSession {
     pub session: Session,
     /// The output of each step.
     pub outputs: Vec<StepOutput>,
-    /// Every event of the session and of its runs, in journal order.
+    /// Every event of the session, of its runs and its calls, in journal order.
     pub records: Vec<Recorded>,
 }
 
@@ -196,6 +222,10 @@ pub async fn load(
         let run = journal.load(StreamId::from(run), 0).await;
         records.extend(run.map_err(Problem::from)?);
     }
+    for call in call_ids(&records) {
+        let call = journal.load(StreamId::from(call), 0).await;
+        records.extend(call.map_err(Problem::from)?);
+    }
     records.sort_by_key(|recorded| recorded.position);
     let outputs = outputs(journal, session.steps()).await?;
     let story = SessionStory {
@@ -203,17 +233,33 @@ pub async fn load(
         submitted_by: session.opened().and_then(|opened| opened.submitted_by.clone()),
         plan: session.plan().cloned(),
         context: session.recalled().iter().map(|item| item.text.clone()).collect(),
-        result: result(&outputs),
+        result: match session.conversation() {
+            None => result(&outputs),
+            Some(conversation) => told(journal, conversation).await?,
+        },
         summary: session.concluded().map(|end| end.summary.clone()),
         reason: session.concluded().and_then(|end| end.reason.clone()),
         check: session.last_check().map(check::outcome),
         changed_files: changed_files(journal, &session).await?,
         timeline: records.iter().map(entry).collect::<Result<_, _>>()?,
-        model: None,
-        question: None,
-        waits_for: None,
+        model: session.model_use(),
+        question: session.open_question(),
+        waits_for: session.waits_for(id),
     };
     Ok(Some(NarratedSession { story, session, outputs, records }))
+}
+
+/// The calls that a session's stream names, in order.
+pub fn call_ids(recorded: &[Recorded]) -> Vec<CallId> {
+    let mut ids = Vec::new();
+    for recorded in recorded {
+        if let Some(SessionEvent::TurnDispatched(dispatched)) = session_event(recorded)
+            && ids.last() != Some(&dispatched.call_id)
+        {
+            ids.push(dispatched.call_id);
+        }
+    }
+    ids
 }
 
 fn entry(recorded: &Recorded) -> Result<TimelineEntry, Problem> {

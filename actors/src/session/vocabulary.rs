@@ -177,6 +177,14 @@ pub enum SessionEffect {
 }
 
 impl SessionEffect {
+    /// Whether it is an effect of a turn.
+    pub fn is_of_turn(&self) -> bool {
+        matches!(
+            self,
+            Self::Prepare { .. } | Self::Compact { .. } | Self::Call { .. } | Self::Tool { .. }
+        )
+    }
+
     /// Whether it has consequences outside, so that its dispatch must be on disk before it is
     /// performed.
     pub fn is_recorded(&self) -> bool {

@@ -32,6 +32,7 @@ pub(crate) struct SessionTree {
 pub(crate) fn changes_of(event: &SessionEvent) -> Option<&ChangeList> {
     match event {
         SessionEvent::StepFinished(finished) => finished.workspace.as_ref()?.changes.as_ref(),
+        SessionEvent::ToolFinished(finished) => finished.workspace.as_ref()?.changes.as_ref(),
         SessionEvent::CheckFinished(finished) => finished.restored.as_ref(),
         _ => None,
     }

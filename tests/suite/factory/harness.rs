@@ -32,7 +32,7 @@ pub(crate) use ai_factory_ports::{
     journal::{
         Append, AppendError, Appended, Command, Head, Journal, JournalHealth, RawRecord, ReadError,
     },
-    model::NoModel,
+    model::{Model, NoModel},
     request_reply,
     sandbox::{CapturedOutput, Language, Program, ProgramOutcome, Sandbox, SandboxError},
     trace::NoTraces,
@@ -81,13 +81,14 @@ pub(crate) struct Scripted {
     pub(crate) runs: AtomicUsize,
     pub(crate) gate: Semaphore,
     repeatable: bool,
+    level: IsolationLevel,
 }
 
 #[async_trait::async_trait]
 impl Sandbox for Scripted {
     fn isolation(&self) -> Isolation {
         Isolation {
-            level: IsolationLevel::Process,
+            level: self.level,
             active: vec!["scripted".into()],
             ..Isolation::default()
         }
@@ -298,10 +299,25 @@ impl TestFactory {
     }
 
     pub(crate) async fn start_with(limits: Limits, repeatable: bool, dir: TempDir) -> Self {
-        Self::start_as(limits, repeatable, dir, true).await
+        Self::start_as(limits, repeatable, dir, true, Arc::new(NoModel)).await
     }
 
-    async fn start_as(limits: Limits, repeatable: bool, dir: TempDir, take_up: bool) -> Self {
+    /// A factory with a model, and a sandbox that says of itself that it confines.
+    pub(crate) async fn start_with_model(
+        limits: Limits,
+        dir: TempDir,
+        model: Arc<dyn Model>,
+    ) -> Self {
+        Self::start_as(limits, true, dir, true, model).await
+    }
+
+    async fn start_as(
+        limits: Limits,
+        repeatable: bool,
+        dir: TempDir,
+        take_up: bool,
+        model: Arc<dyn Model>,
+    ) -> Self {
         let journal = RedbJournal::open(JournalSettings::new(dir.path())).unwrap();
         let counted = Arc::new(Counted {
             journal: Arc::clone(&journal),
@@ -329,15 +345,19 @@ impl TestFactory {
                 Err(error) => panic!("{error}"),
             }
         };
-        let sandbox =
-            Arc::new(Scripted { runs: AtomicUsize::new(0), gate: Semaphore::new(0), repeatable });
+        let level = match model.endpoint(None) {
+            Ok(None) => IsolationLevel::Process,
+            _ => IsolationLevel::Full,
+        };
+        let (runs, gate) = (AtomicUsize::new(0), Semaphore::new(0));
+        let sandbox = Arc::new(Scripted { runs, gate, repeatable, level });
         let bus: Arc<dyn Bus> = LocalBus::new(LocalBusSettings::default());
         let deps = Arc::new(Deps {
             bus: Arc::clone(&bus),
             journal: Arc::clone(&port),
             views: Arc::clone(&projections) as Arc<dyn Views>,
             sandbox: Arc::clone(&sandbox) as Arc<dyn Sandbox>,
-            model: Arc::new(NoModel),
+            model,
             mask: Arc::new(Mask::default()),
             uploads: Arc::new(MemoryUploads::new(Arc::new(SystemClock::default()))),
             clock,
@@ -438,7 +458,7 @@ impl TestFactory {
     /// them.
     pub(crate) async fn restart_leaving(self) -> Self {
         let dir = self.stop().await;
-        Self::start_as(limits(), true, dir, false).await
+        Self::start_as(limits(), true, dir, false, Arc::new(NoModel)).await
     }
 
     async fn stop(mut self) -> TempDir {

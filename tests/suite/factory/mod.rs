@@ -8,5 +8,7 @@ pub(crate) mod harness;
 mod operations;
 mod plans;
 mod runs;
+mod turns;
+mod turns_resume;
 mod workspace;
 mod workspace_resume;

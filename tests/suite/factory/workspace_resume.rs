@@ -12,7 +12,7 @@ use super::{
 };
 
 /// The blobs that texts refer to, and those that such blobs refer to.
-fn blobs(factory: &TestFactory, records: &[Recorded]) -> Vec<Blob> {
+pub(super) fn blobs(factory: &TestFactory, records: &[Recorded]) -> Vec<Blob> {
     let mut open: Vec<String> =
         records.iter().map(|record| record.event.data().unwrap().clone()).collect();
     let (mut seen, mut found) = (BTreeSet::new(), Vec::new());
@@ -30,8 +30,8 @@ fn blobs(factory: &TestFactory, records: &[Recorded]) -> Vec<Blob> {
     found
 }
 
-/// A factory over a journal that has these records and blobs.
-async fn over(records: &[Recorded], mut blobs: Vec<Blob>, repeatable: bool) -> TestFactory {
+/// A journal that has these records and blobs.
+pub(super) async fn journal_of(records: &[Recorded], mut blobs: Vec<Blob>) -> TempDir {
     let dir = TempDir::new().unwrap();
     let journal = RedbJournal::open(JournalSettings::new(dir.path())).unwrap();
     for record in records {
@@ -46,8 +46,12 @@ async fn over(records: &[Recorded], mut blobs: Vec<Blob>, repeatable: bool) -> T
         journal.append(append).await.unwrap();
     }
     journal.close();
-    drop(journal);
-    TestFactory::start_with(limits(), repeatable, dir).await
+    dir
+}
+
+/// A factory over it.
+async fn over(records: &[Recorded], blobs: Vec<Blob>, repeatable: bool) -> TestFactory {
+    TestFactory::start_with(limits(), repeatable, journal_of(records, blobs).await).await
 }
 
 fn asked() -> Goal {

@@ -7,3 +7,4 @@ pub mod memory_uploads;
 pub mod nats;
 pub mod process;
 pub mod scripted_files;
+pub mod scripted_model;

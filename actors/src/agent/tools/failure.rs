@@ -1,0 +1,58 @@
+//! The name of a failure: equal for the same program that fails the same way on the same files.
+
+use ai_factory_schemas::{
+    run::{EndedBy, RunEnd},
+    text::BlobHash,
+    workspace::WorkspaceManifest,
+};
+
+/// What was run.
+pub(super) struct RanCode<'a> {
+    /// The language.
+    pub(super) language: &'a str,
+    /// The program.
+    pub(super) code: &'a str,
+    /// Its standard input.
+    pub(super) stdin: Option<&'a str>,
+    /// The files that it ran on: a program that a file is repaired for is not the same program.
+    pub(super) files: &'a WorkspaceManifest,
+}
+
+/// The name of the failure that `end` is. `stderr` is the complete text; times, addresses and other
+/// numbers in it do not count.
+pub(super) fn name(ran: &RanCode<'_>, end: &RunEnd, stderr: &str) -> BlobHash {
+    let told = match &end.diagnosis {
+        Some(diagnosis) => {
+            let tests = diagnosis.failing_tests.join(" ");
+            format!("{:?} {} {tests}", diagnosis.kind, diagnosis.message)
+        }
+        None => stderr.lines().map(str::trim).rfind(|line| !line.is_empty()).unwrap_or("").into(),
+    };
+    let ended: EndedBy = end.ended_by;
+    let files = ran.files.to_blob().map(|blob| blob.hash().to_string()).unwrap_or_default();
+    let parts = [
+        ran.language,
+        ran.code,
+        ran.stdin.unwrap_or_default(),
+        &files,
+        &format!("{ended:?} {}", end.exit_code),
+        &without_numbers(&told),
+    ];
+    // Lengths keep the parts apart.
+    let parts: Vec<_> = parts.iter().map(|part| format!("{} {part}", part.len())).collect();
+    BlobHash::of(parts.concat().as_bytes())
+}
+
+/// A text with one sign for each number; letters behind a digit that are hexadecimal belong to it.
+fn without_numbers(text: &str) -> String {
+    let mut bare = String::with_capacity(text.len());
+    let mut in_number = false;
+    for c in text.chars() {
+        let continues = in_number && (c.is_ascii_hexdigit() || matches!(c, 'x' | '.' | ':'));
+        if !continues {
+            in_number = c.is_ascii_digit();
+            bare.push(if in_number { '#' } else { c });
+        }
+    }
+    bare
+}

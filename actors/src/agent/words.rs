@@ -1,0 +1,226 @@
+//! What the factory says in a conversation: pure texts from the prompts and the facts.
+//!
+//! *Promises.* The same prompts and facts give the same messages, byte for byte.
+
+use ai_factory_ports::journal::{Journal, ReadError};
+use ai_factory_schemas::{
+    chat::ChatMessage,
+    check::{Check, CheckFinished},
+    id::ToolCallId,
+    limit::{STEPS_MAX, TOOL_CALLS_MAX},
+    model::TurnLimits,
+    session::Recalled,
+    workspace::{ChangeList, WorkspaceManifest},
+};
+
+use super::{
+    fences::{FencedText, FencedWriter},
+    prompts::{PromptSet, prompt_name},
+    results::bounded,
+    tools::{
+        listing,
+        run_report::{self, RunOutputs},
+    },
+};
+use crate::{mask::Mask, session::vocabulary::WordsDue};
+
+/// The most files of the list in the opening.
+const FILES_LISTED_MAX: usize = 200;
+/// The longest such list, in bytes.
+const FILES_BYTES_MAX: usize = 8 * 1024;
+/// The most changed tests and restored files that are named.
+const NAMED_MAX: usize = 50;
+
+/// What the words are about.
+#[derive(Clone, Debug)]
+pub struct WordsFacts {
+    /// The goal.
+    pub goal: String,
+    /// The recalled memories.
+    pub memories: Vec<Recalled>,
+    /// The files at this moment.
+    pub files: WorkspaceManifest,
+    /// The check, if there is one.
+    pub check: Option<Check>,
+    /// Its last run, if it ran.
+    pub checked: Option<CheckedFacts>,
+    /// The limits of the session.
+    pub limits: TurnLimits,
+    /// Time limit of the check, in milliseconds.
+    pub check_wall_ms_max: u64,
+    /// Whether the model may ask a person.
+    pub may_ask: bool,
+}
+
+/// A run of the check.
+#[derive(Clone, Debug)]
+pub struct CheckedFacts {
+    /// Its end.
+    pub finished: CheckFinished,
+    /// Its complete outputs.
+    pub outputs: RunOutputs,
+}
+
+impl CheckedFacts {
+    /// A run of the check, with those of its outputs that are blobs loaded.
+    pub async fn load(journal: &dyn Journal, finished: CheckFinished) -> Result<Self, ReadError> {
+        let outputs = RunOutputs::load(journal, &finished.stdout, &finished.stderr).await?;
+        Ok(Self { finished, outputs })
+    }
+}
+
+/// The messages that are due.
+pub fn compose(
+    due: &WordsDue,
+    prompts: &PromptSet,
+    facts: &WordsFacts,
+    mask: &Mask,
+) -> Vec<ChatMessage> {
+    let words = Words { prompts, facts, mask };
+    let user = |text: String| vec![ChatMessage::User { text }];
+    match due {
+        WordsDue::Opening => vec![
+            ChatMessage::System { text: words.system() },
+            ChatMessage::User { text: words.opening() },
+        ],
+        WordsDue::PlanFault { fault } => {
+            user(words.said(prompt_name::PLAN_FAULT, &[("fault", fault)]))
+        }
+        WordsDue::CarryOut { heuristic: false } => user(words.said(prompt_name::CARRY_OUT, &[])),
+        WordsDue::CarryOut { heuristic: true } => {
+            user(words.said(prompt_name::CARRY_OUT_ALONE, &[]))
+        }
+        WordsDue::NotExecuted { calls, reason } => words.not_executed(calls, reason),
+        WordsDue::CheckFailed { finish } => vec![of_finish(*finish, words.check_failed())],
+        WordsDue::NotDone { finish } => {
+            vec![of_finish(*finish, words.said(prompt_name::NOT_DONE, &[]))]
+        }
+    }
+}
+
+/// What is said about an end that is none: the result of its call, if there was one.
+fn of_finish(finish: Option<ToolCallId>, text: String) -> ChatMessage {
+    match finish {
+        Some(call) => ChatMessage::Tool { call, text, is_error: true },
+        None => ChatMessage::User { text },
+    }
+}
+
+struct Words<'a> {
+    prompts: &'a PromptSet,
+    facts: &'a WordsFacts,
+    mask: &'a Mask,
+}
+
+impl Words<'_> {
+    /// A prompt alone; values of others are masked and visible.
+    fn said(&self, name: &str, values: &[(&str, &str)]) -> String {
+        let text = FencedWriter::new(self.mask);
+        let shown: Vec<_> = values.iter().map(|(name, value)| (*name, text.shown(value))).collect();
+        let values: Vec<_> = shown.iter().map(|(name, value)| (*name, value.as_str())).collect();
+        self.prompts.filled(name, &values)
+    }
+
+    fn system(&self) -> String {
+        let TurnLimits { turns_max, tool_wall_ms_max, .. } = self.facts.limits;
+        let ask = if self.facts.may_ask {
+            self.prompts.filled(prompt_name::ASK, &[]) + "\n"
+        } else {
+            String::new()
+        };
+        let (turns, calls) = (turns_max.to_string(), TOOL_CALLS_MAX.to_string());
+        let seconds = tool_wall_ms_max.div_ceil(1_000).to_string();
+        let values =
+            [("ask", &*ask), ("turns_max", &turns), ("calls_max", &calls), ("tool_seconds", &seconds)];
+        self.prompts.filled(prompt_name::SYSTEM, &values)
+    }
+
+    fn opening(&self) -> String {
+        let mut text = FencedWriter::new(self.mask);
+        text.say(self.prompts.filled(prompt_name::GOAL, &[]) + "\n");
+        text.say_for(&self.facts.goal);
+        self.files(&mut text);
+        self.check(&mut text);
+        if !self.facts.memories.is_empty() {
+            text.say(format!("\n{}", self.prompts.filled(prompt_name::MEMORIES, &[])));
+            for memory in &self.facts.memories {
+                text.data(&memory.text);
+            }
+        }
+        let steps = STEPS_MAX.to_string();
+        let plan = self.prompts.filled(prompt_name::PLAN, &[("steps_max", &steps)]);
+        text.say(format!("\n{plan}"));
+        text.finish().into_string()
+    }
+
+    fn files(&self, text: &mut FencedWriter<'_>) {
+        let files = &self.facts.files.files;
+        if files.is_empty() {
+            text.say(format!("\n{}", self.prompts.filled(prompt_name::NO_FILES, &[])));
+            return;
+        }
+        let named = files.iter().map(|(path, file)| (path.as_str(), file.bytes));
+        let (list, listed) = listing::names(named, FILES_LISTED_MAX, FILES_BYTES_MAX);
+        let count = match files.len() {
+            1 => "1 file".to_owned(),
+            count if listed < count => format!("{count} files; the first {listed} are"),
+            count => format!("{count} files"),
+        };
+        text.say(format!("\n{}", self.prompts.filled(prompt_name::FILES, &[("count", &count)])));
+        text.data(&list);
+    }
+
+    fn check(&self, text: &mut FencedWriter<'_>) {
+        let Some(Check { language, code }) = &self.facts.check else { return };
+        let language = [("language", language.as_str())];
+        text.say(format!("\n{}", self.said(prompt_name::CHECK, &language)));
+        text.data(code);
+        if let Some(checked) = &self.facts.checked {
+            text.say(self.prompts.filled(prompt_name::CHECK_BEFORE, &[]));
+            text.say(bounded(self.report(checked)));
+        }
+    }
+
+    fn check_failed(&self) -> String {
+        let mut text = self.prompts.filled(prompt_name::CHECK_FAILED, &[]) + "\n";
+        if let Some(checked) = &self.facts.checked {
+            text.push_str(&bounded(self.report(checked)));
+        }
+        text
+    }
+
+    /// What a run of the check said.
+    fn report(&self, checked: &CheckedFacts) -> FencedText {
+        let CheckedFacts { finished, outputs } = checked;
+        let mut text = FencedWriter::new(self.mask);
+        let wall_ms_max = self.facts.check_wall_ms_max;
+        text.say(run_report::ended(finished.ended_by, finished.exit_code, wall_ms_max, None));
+        if let Some(diagnosis) = &finished.diagnosis {
+            run_report::write_diagnosis(&mut text, diagnosis);
+        }
+        if let Some(ChangeList::Inline(restored)) = &finished.restored {
+            let names = restored.iter().take(NAMED_MAX).map(|change| change.path.as_str());
+            text.say("Protected files that were put back as they were before it ran:");
+            text.data(&names.collect::<Vec<_>>().join("\n"));
+        }
+        if !finished.changed_tests.is_empty() {
+            let names = finished.changed_tests.iter().take(NAMED_MAX).map(String::as_str);
+            text.say("Tests that are not as they came in:");
+            text.data(&names.collect::<Vec<_>>().join("\n"));
+        }
+        run_report::write_outputs(&mut text, outputs);
+        text.finish()
+    }
+
+    /// Each call has its result before the next answer.
+    fn not_executed(&self, calls: &[ToolCallId], reason: &str) -> Vec<ChatMessage> {
+        let text = self.said(prompt_name::NOT_EXECUTED, &[("reason", reason)]);
+        let result = |call: &ToolCallId| ChatMessage::Tool {
+            call: *call,
+            text: format!("not executed: {}", FencedWriter::new(self.mask).shown(reason)),
+            is_error: true,
+        };
+        let results = calls.iter().map(result);
+        results.chain([ChatMessage::User { text }]).collect()
+    }
+}

@@ -1,0 +1,106 @@
+//! What the actor of a session holds: the session's state, and what of it is not yet on disk.
+
+use std::{collections::HashSet, time::Duration};
+
+use ai_factory_schemas::{
+    envelope::Trail, id::RunId, session::SessionEvent, text::Blob, time::Timestamp,
+};
+use ractor::ActorProcessingErr;
+use tokio::time::Instant;
+use tracing::Span;
+
+use super::{
+    message::SessionStart,
+    state::Session,
+    vocabulary::{NextIds, SessionEffect},
+};
+use crate::{decider::Decider, tasks::Tasks};
+
+/// The state of a [`SessionActor`](super::actor::SessionActor).
+pub struct SessionActorState {
+    pub(super) start: SessionStart,
+    pub(super) session: Session,
+    /// The version of the stream on disk.
+    pub(super) version: u64,
+    /// The time of the plan's record, once it is on disk.
+    pub(super) planned_at: Option<Timestamp>,
+    /// Decided and evolved, not yet on disk.
+    pub(super) unsaved: Vec<SessionEvent>,
+    /// The blobs that they refer to.
+    pub(super) unsaved_blobs: Vec<Blob>,
+    pub(super) in_flight: HashSet<SessionEffect>,
+    /// When the session's work must be done.
+    pub(super) deadline: Instant,
+    /// Abandoned runs; the debugger is told once that is on disk.
+    pub(super) abandoned_runs: Vec<RunId>,
+    pub(super) tasks: Tasks,
+    /// The trail of the session's events and requests.
+    pub(super) trail: Trail,
+    /// Set by [`SessionMessage::Begin`]; in the trace of the session's first event.
+    pub(super) span: Span,
+    /// Whether an earlier actor of the session died in this process.
+    pub(super) restarted: bool,
+}
+
+impl SessionActorState {
+    pub(super) fn new(start: SessionStart) -> Self {
+        Self {
+            trail: Trail { causation: None, correlation: Some(start.id.0), traceparent: None },
+            start,
+            session: Session::default(),
+            version: 0,
+            planned_at: None,
+            unsaved: Vec::new(),
+            unsaved_blobs: Vec::new(),
+            in_flight: HashSet::new(),
+            deadline: Instant::now(),
+            abandoned_runs: Vec::new(),
+            tasks: Tasks::default(),
+            span: Span::none(),
+            restarted: false,
+        }
+    }
+
+    /// The ids of what may follow.
+    pub(super) fn next(&self) -> NextIds {
+        NextIds { session: self.start.id, run: RunId(self.start.deps.ids.new_id()) }
+    }
+
+    /// Gives the session its whole time again.
+    pub(super) fn set_deadline(&mut self) {
+        self.deadline = Instant::now() + self.session_max();
+    }
+
+    /// Time limit of the session.
+    pub(super) fn session_max(&self) -> Duration {
+        let limits = &self.start.deps.limits;
+        let opening = self.start.opening.as_ref();
+        let has_check = self.session.check().is_some()
+            || opening.is_some_and(|opening| opening.check.is_some());
+        let terms = self.session.model().or(opening.and_then(|opening| opening.model.as_deref()));
+        match terms {
+            Some(terms) => Duration::from_millis(terms.limits.session_ms_max),
+            None if has_check => limits.session_with_check_max(),
+            None => limits.session_max,
+        }
+    }
+
+    /// Evolves what was decided (I-1); it is appended at the next durable point.
+    pub(super) fn stage(&mut self, events: Vec<SessionEvent>) -> Result<(), ActorProcessingErr> {
+        for event in events {
+            let awaited: Vec<_> = self.session.open_runs().collect();
+            self.session.evolve(&event)?;
+            if matches!(
+                event,
+                SessionEvent::StepFailed(_)
+                    | SessionEvent::StepResolved(_)
+                    | SessionEvent::Concluded(_)
+            ) {
+                let open: Vec<_> = self.session.open_runs().collect();
+                self.abandoned_runs.extend(awaited.into_iter().filter(|run| !open.contains(run)));
+            }
+            self.unsaved.push(event);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,73 @@
+//! The task that performs a session's effects.
+
+use std::{panic::AssertUnwindSafe, sync::Arc};
+
+use futures_util::FutureExt as _;
+use ractor::ActorRef;
+use tokio::time::Instant;
+use tracing::Instrument as _;
+
+use super::{
+    active::SessionActorState, message::SessionMessage, perform, vocabulary::SessionEffect,
+};
+use crate::tasks::{note_hand_over, spawn_detached};
+
+impl SessionActorState {
+    /// Performs effects at the same time, in one task, up to the deadline of their step or of the
+    /// session. Of the effects at most one is a step; a check has the session's deadline.
+    pub(super) fn perform(
+        &mut self,
+        myself: &ActorRef<SessionMessage>,
+        effects: Vec<SessionEffect>,
+    ) {
+        let step = effects.iter().find_map(|effect| match effect {
+            SessionEffect::Run { step, .. } => Some(*step),
+            _ => None,
+        });
+        let is_call = |effect: &SessionEffect| matches!(effect, SessionEffect::Call { .. });
+        let deadline = match effects.iter().any(is_call) {
+            // A part of it may be the wait for a place, which does not count: how long that was is
+            // known afterwards.
+            true => self.deadline + self.session_max(),
+            false => self.deadline,
+        };
+        let step_deadline = Instant::now() + self.start.deps.limits.step_max;
+        let (deadline, expired) = match step {
+            Some(step) if step_deadline < deadline => {
+                (step_deadline, SessionMessage::StepExpired(step))
+            }
+            _ => (deadline, SessionMessage::Expired),
+        };
+        self.in_flight.extend(effects.iter().cloned());
+        let performing = effects.into_iter().map(|effect| {
+            let span = perform::span(&effect);
+            let (deps, trail) = (Arc::clone(&self.start.deps), self.trail.clone());
+            perform::effect(deps, trail, self.start.id, effect, &self.session).instrument(span)
+        });
+        let actor = myself.clone();
+        let send = move |message| {
+            note_hand_over("session");
+            let _ = actor.cast(message);
+        };
+        let performing = performing.collect();
+        self.tasks.spawn(async move {
+            let is_in_time = perform::together(performing, deadline, |performed| {
+                send(SessionMessage::Performed(performed));
+            });
+            match AssertUnwindSafe(is_in_time).catch_unwind().await {
+                Ok(true) => {}
+                Ok(false) => send(expired),
+                // The deadline is gone with the effects: another actor begins them again.
+                Err(_) => send(SessionMessage::Broken),
+            }
+        });
+    }
+
+    /// Tells the debugger of abandoned runs. Best effort: a run that is not cancelled ends by its
+    /// wall time limit, and its record is closed at the next start.
+    pub(super) fn notify_debugger(&mut self) {
+        for run_id in self.abandoned_runs.drain(..) {
+            spawn_detached(perform::cancel(Arc::clone(&self.start.deps), run_id));
+        }
+    }
+}

@@ -1,0 +1,148 @@
+//! What a session with a model tells the shell around it: requests, questions, waits, what it took.
+
+use ai_factory_schemas::{
+    answer::{ModelUse, OpenQuestion},
+    call::CallRequest,
+    id::SessionId,
+    model::SessionModel,
+    request::Complete,
+    session::SessionPhase,
+    session::WaitReason,
+    turn::{TurnFailed, TurnPurpose},
+};
+
+use super::{due::Due, state::Session};
+use crate::agent::{
+    budget::Shortfall,
+    conversation::{Conversation, Turn},
+};
+
+impl Session {
+    /// The terms of its model, if it has one.
+    pub fn model(&self) -> Option<&SessionModel> {
+        self.opened.as_ref()?.model.as_deref()
+    }
+
+    /// The conversation with its model, if it has one.
+    pub fn conversation(&self) -> Option<&Conversation> {
+        self.conversation.as_deref()
+    }
+
+    /// The attempt of the call under way, as the actor of the model is asked for it.
+    pub fn request_of(&self, turn: u32, session: SessionId) -> Option<Complete> {
+        let (terms, conversation) = (self.model()?, self.conversation()?);
+        let turn = conversation.turn().filter(|last| last.number == turn)?;
+        let Turn { number, call_id, attempt, purpose, reserved, predecessor, kept, .. } = turn;
+        conversation.spend().reserved()?;
+        Some(Complete {
+            call_id: *call_id,
+            session_id: Some(session),
+            turn: *number,
+            attempt: *attempt,
+            endpoint: terms.endpoint.clone(),
+            prices: terms.prices,
+            request: call_request(terms, *purpose, conversation),
+            predecessor: *predecessor,
+            kept: *kept,
+            reserved: *reserved,
+        })
+    }
+
+    /// The question that waits for a person.
+    pub fn open_question(&self) -> Option<OpenQuestion> {
+        self.concluded.is_none().then(|| self.conversation()?.question()).flatten().map(|asked| {
+            OpenQuestion {
+                question_id: asked.question_id,
+                question: asked.question.clone(),
+                expires: asked.expires,
+            }
+        })
+    }
+
+    /// What its model took, if it has one.
+    pub fn model_use(&self) -> Option<ModelUse> {
+        Some(self.conversation()?.model_use(self.model()?))
+    }
+
+    /// Whether it waits for another day: the day's budget had no room.
+    pub fn is_waiting_for_day(&self) -> bool {
+        self.due() == Some(Due::Day)
+    }
+
+    /// What a session with a model waits for.
+    pub(super) fn wait(&self) -> Option<WaitReason> {
+        match self.due()? {
+            Due::Question => Some(WaitReason::Question),
+            Due::Budget(_) | Due::Day => Some(WaitReason::Budget),
+            _ => None,
+        }
+    }
+
+    /// What it waits for, and what to do; `None` if it does not wait.
+    pub fn waits_for(&self, id: SessionId) -> Option<String> {
+        if self.phase() == SessionPhase::Waiting(WaitReason::Decision) {
+            return Some(format!(
+                "a decision about the step whose end is unknown: `ai-factory resolve {id} repeat` \
+                 runs it again, `ai-factory resolve {id} skip` counts it as failed"
+            ));
+        }
+        match self.due()? {
+            Due::Question => {
+                let expires = self.open_question()?.expires;
+                Some(format!(
+                    "an answer to the model's question, until {expires}: \
+                     `ai-factory answer {id} \"…\"`"
+                ))
+            }
+            Due::Budget(short) => Some(needs(id, &short)),
+            Due::Day => {
+                let refused = self.conversation()?.turn()?.failed.as_deref();
+                let reason = refused.map_or("", |TurnFailed { reason, .. }| reason);
+                Some(format!(
+                    "the budget of another day: it goes on after midnight UTC, or with a larger \
+                     `model_day_tokens_max`. {reason}"
+                ))
+            }
+            _ => None,
+        }
+    }
+}
+
+fn needs(id: SessionId, short: &Shortfall) -> String {
+    let Shortfall { tokens, cost_micros } = *short;
+    let cost = cost_micros.div_ceil(10_000);
+    match (tokens, cost_micros) {
+        (_, 0) => format!(
+            "a larger budget: the next call needs {tokens} tokens more: \
+             `ai-factory budget {id} --add-tokens {tokens}`"
+        ),
+        (0, _) => format!(
+            "a larger budget: the next call needs {cost_micros} millionths of the currency more: \
+             `ai-factory budget {id} --add-cost {}.{:02}`",
+            cost / 100,
+            cost % 100
+        ),
+        _ => format!(
+            "a larger budget: the next call needs {tokens} tokens and {cost_micros} millionths of \
+             the currency more: `ai-factory budget {id} --add-tokens {tokens} --add-cost {}.{:02}`",
+            cost / 100,
+            cost % 100
+        ),
+    }
+}
+
+/// The request for what the conversation has come to.
+pub(super) fn call_request(
+    terms: &SessionModel,
+    purpose: TurnPurpose,
+    conversation: &Conversation,
+) -> CallRequest {
+    let is_work = purpose == TurnPurpose::Work;
+    CallRequest {
+        model: terms.endpoint.model.clone(),
+        parameters: terms.parameters,
+        tools: is_work.then_some(terms.tools),
+        schema: (!is_work).then_some(terms.plan_schema),
+        messages: conversation.messages().to_vec(),
+    }
+}

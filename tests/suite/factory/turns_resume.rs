@@ -1,0 +1,90 @@
+//! A session with a model that was interrupted at any of its records.
+
+use ai_factory_schemas::{
+    answer::GoalAnswer, check::Check, id::ToolCallId, session::SessionEvent, turn::TurnFinished,
+};
+use serde_json::json;
+
+use super::{
+    harness::*,
+    turns::{answer, asking, concluded, files, start, wait},
+    workspace::{records, text},
+    workspace_resume::{blobs, journal_of},
+};
+use crate::support::scripted_model::{Said, ScriptedModel, finish, plan, tool};
+
+fn script() -> Vec<Said> {
+    vec![
+        plan(),
+        Said::Calls(vec![
+            ("write_file", json!({ "path": "a", "content": "1" })),
+            ("run", json!({ "language": "python", "code": "add log one" })),
+        ]),
+        tool("ask", json!({ "question": "More?" })),
+        tool("run", json!({ "language": "python", "code": "add log two" })),
+        finish("too early"),
+        tool("write_file", json!({ "path": "b", "content": "2" })),
+        finish("All is there."),
+    ]
+}
+
+fn goal() -> Goal {
+    let check = Check { language: "python".to_owned(), code: "has b 2".to_owned() };
+    Goal { files: vec![text("log", "zero ")], check: Some(check), ..asking("Make a and b") }
+}
+
+fn questions(records: &[Recorded]) -> Vec<ToolCallId> {
+    let asked = records.iter().filter_map(|record| match &record.event {
+        Event::Session(SessionEvent::QuestionAsked(asked)) => Some(asked.question_id),
+        _ => None,
+    });
+    asked.collect()
+}
+
+fn answered(records: &[Recorded]) -> usize {
+    let is_answer =
+        |event: &Event| matches!(event, Event::Session(SessionEvent::TurnFinished(TurnFinished { .. })));
+    records.iter().filter(|record| is_answer(&record.event)).count()
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_was_recorded_last_a_session_with_a_model_ends_as_the_undisturbed_one() {
+    let (factory, model) = start(script()).await;
+    let GoalAnswer::Pending(pending) =
+        factory.call(operation::SUPERVISOR_RUN, &goal()).await.unwrap()
+    else {
+        panic!("it asks");
+    };
+    let id = pending.session_id;
+    answer(&factory, id, "yes").await.unwrap();
+    let whole = concluded(wait(&factory, id).await);
+    assert_eq!((&*whole.result, whole.status), ("All is there.", SessionStatus::Success));
+    let (whole_files, records) = (files(&factory, id).await, records(&factory));
+    let blobs = blobs(&factory, &records);
+    let turns = answered(&records);
+    assert_eq!((turns, model.asked.load(Ordering::SeqCst)), (7, 7));
+    for upto in 1..records.len() {
+        let last = records[upto - 1].event.name();
+        let dir = journal_of(&records[..upto], blobs.clone()).await;
+        let model = Arc::new(ScriptedModel::new(script()));
+        let factory = TestFactory::start_with_model(limits(), dir, Arc::clone(&model) as _).await;
+        let again = match wait(&factory, id).await {
+            GoalAnswer::Concluded(answer) => *answer,
+            GoalAnswer::Pending(_) => {
+                answer(&factory, id, "yes").await.unwrap();
+                concluded(wait(&factory, id).await)
+            }
+        };
+        let told = (&again.result, again.status, &again.changed_files);
+        assert_eq!(told, (&whole.result, whole.status, &whole.changed_files), "{upto}: {last}");
+        assert_eq!(files(&factory, id).await, whole_files, "{upto}: {last}");
+        let resumed = super::workspace::records(&factory);
+        assert_eq!(questions(&resumed), questions(&records), "{upto}: {last}");
+        let used = again.model.unwrap();
+        assert_eq!(used.turns, 7);
+        let budget = used.budget;
+        assert!(budget.tokens_spent + budget.tokens_reserved <= budget.tokens_max);
+        let asked = model.asked.load(Ordering::SeqCst);
+        assert!(asked + answered(&records[..upto]) <= turns, "{upto}: {last}: {asked}");
+    }
+}
