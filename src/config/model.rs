@@ -72,6 +72,12 @@ impl ProviderKeys {
         self.0.get(provider)?.reveal()
     }
 
+    /// All keys, by their variables.
+    pub fn by_variable(&self) -> impl Iterator<Item = (&'static str, &str)> {
+        let variable = |provider: &str| KEY_VARIABLES.iter().find(|(name, _)| *name == provider);
+        self.0.iter().filter_map(move |(name, key)| Some((variable(name)?.1, key.reveal()?)))
+    }
+
     /// All keys.
     pub fn all(&self) -> impl Iterator<Item = &str> {
         self.0.values().filter_map(Secret::reveal)

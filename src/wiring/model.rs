@@ -6,17 +6,23 @@ use std::{
     os::unix::fs::MetadataExt as _,
     path::Path,
     sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
 use ai_factory_actors::{limits::ModelLimits, mask::Mask};
 use ai_factory_ports::model::{Model, ModelAnswer, ModelCall, ModelError, ModelFacts, NoModel, TokenSink};
 use ai_factory_schemas::{
-    model::{Budget, ModelEndpoint, ModelErrorClass, ModelParameters, TurnLimits},
+    model::{
+        Budget, ModelEndpoint, ModelErrorClass, ModelParameters, ToolProtocol, TurnLimits,
+    },
     run::IsolationLevel,
 };
 
 use super::error::OpenFactoryError;
-use crate::config::Settings;
+use crate::{
+    config::{ModelTools, Settings},
+    model::{ConfiguredModel, ModelSettings},
+};
 
 /// The largest key file, in bytes.
 const KEY_FILE_BYTES_MAX: u64 = 4 * 1024;
@@ -24,7 +30,7 @@ const KEY_FILE_BYTES_MAX: u64 = 4 * 1024;
 const OTHERS_MODE: u32 = 0o077;
 
 /// The configured model, and what is hidden from it.
-pub(super) struct ConfiguredModel {
+pub(super) struct OpenedModel {
     /// The model; [`NoModel`] if none is configured.
     pub(super) model: Arc<dyn Model>,
     /// Hides the factory's own secrets.
@@ -34,16 +40,36 @@ pub(super) struct ConfiguredModel {
 }
 
 /// The configured model. It is not called yet.
-pub(super) fn open(settings: &Settings) -> Result<ConfiguredModel, OpenFactoryError> {
+pub(super) fn open(settings: &Settings) -> Result<OpenedModel, OpenFactoryError> {
     let key = key(settings)?;
     let secrets = settings.secrets().map(str::to_owned).chain(key.clone()).collect();
     let mask = Arc::new(Mask::new(secrets));
     if settings.model.is_empty() {
-        return Ok(ConfiguredModel { model: Arc::new(NoModel), mask, watched: None });
+        return Ok(OpenedModel { model: Arc::new(NoModel), mask, watched: None });
     }
     check(settings).map_err(OpenFactoryError::Model)?;
-    let watched = Arc::new(WatchedModel::new(adapter(settings, key)?));
-    Ok(ConfiguredModel { model: Arc::clone(&watched) as Arc<dyn Model>, mask, watched: Some(watched) })
+    let adapter = adapter(settings, key).map_err(OpenFactoryError::Model)?;
+    let watched = Arc::new(WatchedModel::new(Arc::new(adapter)));
+    Ok(OpenedModel { model: Arc::clone(&watched) as Arc<dyn Model>, mask, watched: Some(watched) })
+}
+
+/// The adapter that the settings name.
+fn adapter(settings: &Settings, key: Option<String>) -> Result<ConfiguredModel, String> {
+    let usual = settings.provider_keys.by_variable();
+    ConfiguredModel::new(&ModelSettings {
+        model: settings.model.clone(),
+        url: Some(settings.model_url.clone()).filter(|url| !url.is_empty()),
+        key,
+        usual_keys: usual.map(|(name, key)| (name.to_owned(), key.to_owned())).collect(),
+        tools: match settings.model_tools {
+            ModelTools::Auto => None,
+            ModelTools::Native => Some(ToolProtocol::Native),
+            ModelTools::Text => Some(ToolProtocol::Text),
+        },
+        connect_max: Duration::from_millis(settings.model_connect_ms_max),
+        first_byte_max: Duration::from_millis(settings.model_first_byte_ms_max),
+        idle_max: Duration::from_millis(settings.model_idle_ms_max),
+    })
 }
 
 /// The terms of sessions with a model.
