@@ -23,6 +23,7 @@ pub use ai_factory_client as client;
 pub use ai_factory_embedding as embedding;
 pub use ai_factory_journal as journal;
 pub use ai_factory_micro as micro;
+pub use ai_factory_model as model;
 pub use ai_factory_nats as nats;
 pub use ai_factory_projection as projection;
 pub use ai_factory_relay as relay;

@@ -22,6 +22,7 @@ mod history;
 mod ingress;
 mod invariants;
 mod journal;
+mod model;
 mod nats;
 mod packages;
 mod projection;

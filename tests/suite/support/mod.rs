@@ -4,6 +4,7 @@ pub mod certificates;
 pub mod embeddings;
 pub mod memory_journal;
 pub mod memory_uploads;
+pub mod model_server;
 pub mod nats;
 pub mod process;
 pub mod scripted_files;

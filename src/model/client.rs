@@ -1,0 +1,285 @@
+//! HTTP client for models: one connection a request, with TLS for `https` addresses.
+//!
+//! *Promises.* Redirects are not followed and the environment's proxies are not used. A connection
+//! that is not made has sent nothing; one that is made carries one request and is never used again,
+//! so no request is ever sent twice. Dropping a response closes its connection. TLS is configured
+//! for this client alone.
+//!
+//! *Limits.* The time limits of [`TimeLimits`].
+
+use std::{error::Error, io, sync::Arc, time::Duration};
+
+use ai_factory_ports::model::ModelError;
+use ai_factory_schemas::model::ModelErrorClass;
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Full};
+use hyper::{
+    HeaderMap, Method, Request, Uri,
+    body::Incoming,
+    client::conn::http1,
+    header::{ACCEPT, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT},
+    service::Service as _,
+};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{client::legacy::connect::HttpConnector, service::TowerToHyperService};
+use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use tokio::{
+    sync::OnceCell,
+    task::JoinSet,
+    time::{Instant, timeout, timeout_at},
+};
+use url::{Position, Url};
+
+use super::draft::cut;
+
+/// How the client calls itself.
+const AGENT: &str = concat!("ai-factory/", env!("CARGO_PKG_VERSION"));
+
+type Connector = TowerToHyperService<HttpsConnector<HttpConnector>>;
+
+/// Time limits of one request.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TimeLimits {
+    /// Of the connection's set-up.
+    pub(crate) connect: Duration,
+    /// From the request to the first byte of the content.
+    pub(crate) first_byte: Duration,
+    /// Between two parts of the content.
+    pub(crate) idle: Duration,
+}
+
+/// A request.
+pub(crate) struct Outgoing {
+    pub(crate) method: Method,
+    pub(crate) url: Url,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+impl Outgoing {
+    /// A request for JSON, or with JSON.
+    pub(crate) fn new(method: Method, url: Url, body: Bytes) -> Self {
+        let mut headers = HeaderMap::new();
+        if !body.is_empty() {
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        }
+        headers.insert(ACCEPT, HeaderValue::from_static("text/event-stream, application/json"));
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        Self { method, url, headers, body }
+    }
+
+    /// Adds a header.
+    pub(crate) fn header(&mut self, name: &'static str, value: &'static str) {
+        self.headers.insert(HeaderName::from_static(name), HeaderValue::from_static(value));
+    }
+
+    /// Adds a header whose value no log shows.
+    pub(crate) fn secret(&mut self, name: &'static str, value: &str) -> Result<(), ModelError> {
+        let value = HeaderValue::from_str(value).map_err(|_| {
+            let reason = "the key has characters that no key has: copy it again";
+            ModelError::new(ModelErrorClass::Credentials, reason)
+        });
+        let mut value = value?;
+        value.set_sensitive(true);
+        self.headers.insert(HeaderName::from_static(name), value);
+        Ok(())
+    }
+}
+
+/// A response whose content arrives.
+pub(crate) struct Response {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    body: Incoming,
+    host: String,
+    limits: TimeLimits,
+    /// When the first byte has to be there; absent after it.
+    first_byte_by: Option<Instant>,
+    /// Drives the connection until this is dropped.
+    _connection: JoinSet<()>,
+}
+
+impl Response {
+    /// A header as text; empty if it is missing.
+    pub(crate) fn header(&self, name: &str) -> &str {
+        self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or_default()
+    }
+
+    /// The next part of the content; `None` at its end.
+    pub(crate) async fn part(&mut self) -> Result<Option<Bytes>, ModelError> {
+        loop {
+            let by = self.first_byte_by.unwrap_or_else(|| Instant::now() + self.limits.idle);
+            let frame = timeout_at(by, self.body.frame()).await;
+            let Ok(frame) = frame else { return Err(self.timed_out()) };
+            let Some(frame) = frame else { return Ok(None) };
+            let frame = frame.map_err(|error| cut(&format!("{} {}", self.host, root(&error))))?;
+            match frame.into_data() {
+                Ok(data) if !data.is_empty() => {
+                    self.first_byte_by = None;
+                    return Ok(Some(data));
+                }
+                _ => {}
+            }
+        }
+    }
+
+    fn timed_out(&self) -> ModelError {
+        match self.first_byte_by {
+            Some(_) => no_first_byte(&self.host, self.limits.first_byte),
+            None => ModelError::new(
+                ModelErrorClass::TimedOut,
+                format!(
+                    "{} sent nothing more for {} ms: try again, or raise `model_idle_ms_max`",
+                    self.host,
+                    self.limits.idle.as_millis()
+                ),
+            ),
+        }
+    }
+
+    /// At most so many bytes of the content, as far as it arrives.
+    pub(crate) async fn beginning(mut self, bytes_max: usize) -> Bytes {
+        let mut whole = Vec::new();
+        while let Ok(Some(part)) = self.part().await {
+            let room = bytes_max.saturating_sub(whole.len());
+            whole.extend_from_slice(&part[..part.len().min(room)]);
+            if part.len() >= room {
+                break;
+            }
+        }
+        whole.into()
+    }
+}
+
+/// The client.
+#[derive(Default)]
+pub(crate) struct Client {
+    /// Made at the first request over TLS, because that is when the system's root certificates are
+    /// loaded.
+    tls: OnceCell<Connector>,
+    plain: OnceCell<Connector>,
+}
+
+impl Client {
+    /// Sends a request, and answers when the head of the response has come.
+    pub(crate) async fn send(
+        &self,
+        outgoing: Outgoing,
+        limits: TimeLimits,
+    ) -> Result<Response, ModelError> {
+        let Outgoing { method, url, headers, body } = outgoing;
+        let host = url[Position::BeforeHost..Position::AfterPort].to_owned();
+        let connecting = timeout(limits.connect, self.connection(&url)).await;
+        let (mut sender, connection) = connecting.unwrap_or_else(|_| {
+            let waited = limits.connect.as_millis();
+            Err(unreachable(
+                &host,
+                &format!("no connection within {waited} ms, `model_connect_ms_max`"),
+            ))
+        })?;
+        let failed = |error: hyper::Error| cut(&format!("{host} {}", root(&error)));
+        let mut request = Request::builder()
+            .method(method)
+            .uri(&url[Position::BeforePath..Position::AfterQuery])
+            .header(HOST, &host)
+            .body(Full::from(body))
+            .map_err(|error| unreachable(&host, &error.to_string()))?;
+        request.headers_mut().extend(headers);
+        let first_byte_by = Instant::now() + limits.first_byte;
+        let responding = timeout_at(first_byte_by, sender.send_request(request)).await;
+        let response = responding.map_err(|_| no_first_byte(&host, limits.first_byte))?;
+        let (head, body) = response.map_err(failed)?.into_parts();
+        Ok(Response {
+            status: head.status.as_u16(),
+            headers: head.headers,
+            body,
+            host,
+            limits,
+            first_byte_by: Some(first_byte_by),
+            _connection: connection,
+        })
+    }
+
+    async fn connection(
+        &self,
+        url: &Url,
+    ) -> Result<(http1::SendRequest<Full<Bytes>>, JoinSet<()>), ModelError> {
+        let host = &url[Position::BeforeHost..Position::AfterPort];
+        let connector = if url.scheme() == "https" {
+            self.tls.get_or_try_init(|| tls(host)).await?
+        } else {
+            self.plain.get_or_try_init(|| async { connector(RootCertStore::empty(), host) }).await?
+        };
+        let uri: Uri =
+            url.as_str().parse().map_err(|error| unreachable(host, &format!("{error}")))?;
+        let stream =
+            connector.call(uri).await.map_err(|error| unreachable(host, &root(&*error)))?;
+        let shaking = http1::handshake(stream).await;
+        let (sender, connection) = shaking.map_err(|error| unreachable(host, &root(&error)))?;
+        let mut driving = JoinSet::new();
+        // Its end is seen where the response is read.
+        driving.spawn(async move { drop(connection.await) });
+        Ok((sender, driving))
+    }
+}
+
+async fn tls(host: &str) -> Result<Connector, ModelError> {
+    let found = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs)
+        .await
+        .map_err(|error| unreachable(host, &error.to_string()))?;
+    let mut trusted = RootCertStore::empty();
+    trusted.add_parsable_certificates(found.certs);
+    if trusted.is_empty() {
+        let reason = "this system has no root certificates: install `ca-certificates`";
+        return Err(unreachable(host, reason));
+    }
+    connector(trusted, host)
+}
+
+fn connector(trusted: RootCertStore, host: &str) -> Result<Connector, ModelError> {
+    let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|error| unreachable(host, &error.to_string()))?
+        .with_root_certificates(trusted)
+        .with_no_client_auth();
+    let mut tcp = HttpConnector::new();
+    tcp.enforce_http(false);
+    tcp.set_nodelay(true);
+    let connector = HttpsConnectorBuilder::new()
+        .with_tls_config(tls)
+        .https_or_http()
+        .enable_http1()
+        .wrap_connector(tcp);
+    Ok(TowerToHyperService::new(connector))
+}
+
+fn unreachable(host: &str, cause: &str) -> ModelError {
+    ModelError::new(
+        ModelErrorClass::Unreachable,
+        format!("{host} cannot be reached ({cause}): start it, or correct `model_url`"),
+    )
+}
+
+fn no_first_byte(host: &str, waited: Duration) -> ModelError {
+    ModelError::new(
+        ModelErrorClass::TimedOut,
+        format!(
+            "{host} did not begin to answer within {} ms: try again, or raise `model_first_byte_ms_max`",
+            waited.as_millis()
+        ),
+    )
+}
+
+/// The root cause of a failure.
+fn root(error: &(dyn Error + 'static)) -> String {
+    let mut cause = error;
+    loop {
+        // An `io::Error` does not return the error wrapped in it as its source, but that error's
+        // source.
+        let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        match wrapped.map(|wrapped| wrapped as &(dyn Error + 'static)).or_else(|| cause.source()) {
+            Some(deeper) => cause = deeper,
+            None => return cause.to_string(),
+        }
+    }
+}
