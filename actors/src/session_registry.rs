@@ -307,10 +307,7 @@ impl SessionRegistry {
 }
 
 /// Answers the callers that waited for the end, if there are any.
-async fn tell(
-    entry: SessionEntry,
-    answer: impl AsyncFnOnce() -> Result<GoalAnswer, Problem>,
-) {
+async fn tell(entry: SessionEntry, answer: impl AsyncFnOnce() -> Result<GoalAnswer, Problem>) {
     if entry.end.is_empty() {
         return;
     }

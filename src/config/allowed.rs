@@ -164,9 +164,9 @@ impl std::fmt::Display for AllowedValues {
             Self::TokenOrNothing => {
                 write!(f, "at most {NODE_BYTES_MAX} of `a-z0-9_-`, or empty")
             }
-            Self::Model => f.write_str(
-                "provider and name such as `ollama/qwen3`, `recording:FILE`, or empty",
-            ),
+            Self::Model => {
+                f.write_str("provider and name such as `ollama/qwen3`, `recording:FILE`, or empty")
+            }
             Self::Temperature => {
                 f.write_str("a number from 0 to 2 with at most three decimals, or empty")
             }
@@ -175,7 +175,9 @@ impl std::fmt::Display for AllowedValues {
                 "`input=3,output=15`, perhaps with `cache_read` and `cache_write`, each with at \
                  most six decimals, or empty",
             ),
-            Self::Money => f.write_str("an amount such as 2.50 with at most six decimals, or empty"),
+            Self::Money => {
+                f.write_str("an amount such as 2.50 with at most six decimals, or empty")
+            }
             Self::OneOf(words) => match words.split_last() {
                 Some((last, rest)) if !rest.is_empty() => {
                     write!(f, "{} or {last}", rest.join(", "))

@@ -47,9 +47,21 @@ mod tests {
         ] {
             assert_eq!(scaled(text, MONEY_DECIMALS), Some(micros), "{text}");
         }
-        for text in
-            ["", ".", "1.", ".5", "-1", "+1", "1e3", "1,5", "0.0000001", "1.2.3", "x", " 1", "99999999999999999999"]
-        {
+        for text in [
+            "",
+            ".",
+            "1.",
+            ".5",
+            "-1",
+            "+1",
+            "1e3",
+            "1,5",
+            "0.0000001",
+            "1.2.3",
+            "x",
+            " 1",
+            "99999999999999999999",
+        ] {
             assert_eq!(scaled(text, MONEY_DECIMALS), None, "{text}");
         }
         assert_eq!(scaled("0.15", TEMPERATURE_DECIMALS), Some(150));
@@ -59,9 +71,13 @@ mod tests {
 
     #[test]
     fn amounts_are_shown_as_people_write_them() {
-        for (micros, text) in
-            [(0, "0.00"), (1_500_000, "1.50"), (1_234_567, "1.234567"), (70_000, "0.07"), (1, "0.000001")]
-        {
+        for (micros, text) in [
+            (0, "0.00"),
+            (1_500_000, "1.50"),
+            (1_234_567, "1.234567"),
+            (70_000, "0.07"),
+            (1, "0.000001"),
+        ] {
             assert_eq!(unscaled(micros, MONEY_DECIMALS, 2), text);
         }
         assert_eq!(unscaled(3_000_000, MONEY_DECIMALS, 0), "3");

@@ -143,8 +143,7 @@ pub(super) fn prices(text: &str) -> Result<Option<TokenPrices>, String> {
     }
     let mut read: BTreeMap<&str, u64> = BTreeMap::new();
     for pair in text.split(',') {
-        let (kind, price) =
-            pair.split_once('=').ok_or_else(|| format!("`{pair}` is no price"))?;
+        let (kind, price) = pair.split_once('=').ok_or_else(|| format!("`{pair}` is no price"))?;
         let (kind, price) = (kind.trim(), price.trim());
         if !["input", "output", "cache_read", "cache_write"].contains(&kind) {
             return Err(format!("`{kind}` is no kind of tokens"));
@@ -193,7 +192,8 @@ mod tests {
         let plain = prices("output=0.6,input=0.15").unwrap().unwrap();
         assert_eq!((plain.input, plain.cache_read), (150_000, None));
         assert_eq!(prices(""), Ok(None));
-        for bad in ["3", "input=3", "input=3,output=x", "input=3,output=1,output=2", "in=1,output=1"]
+        for bad in
+            ["3", "input=3", "input=3,output=x", "input=3,output=1,output=2", "in=1,output=1"]
         {
             assert!(prices(bad).is_err(), "{bad}");
         }

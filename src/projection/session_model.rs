@@ -187,10 +187,14 @@ mod tests {
         call::ToolCallHead,
         chat::{MessageRef, StopReason},
         id::CallId,
-        model::{ModelEndpoint, ModelParameters, ModelProtocol, TokenUsage, ToolProtocol, TurnLimits},
+        model::{
+            ModelEndpoint, ModelParameters, ModelProtocol, TokenUsage, ToolProtocol, TurnLimits,
+        },
         text::BlobHash,
         time::Timestamp,
-        turn::{BudgetChanged, QuestionAnswered, QuestionAsked, ToolFinished, ToolOutcome, TurnPurpose},
+        turn::{
+            BudgetChanged, QuestionAnswered, QuestionAsked, ToolFinished, ToolOutcome, TurnPurpose,
+        },
     };
     use uuid::Uuid;
 

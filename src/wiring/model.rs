@@ -10,10 +10,14 @@ use std::{
 };
 
 use ai_factory_actors::{limits::ModelLimits, mask::Mask};
-use ai_factory_ports::model::{Model, ModelAnswer, ModelCall, ModelError, ModelFacts, NoModel, TokenSink};
+use ai_factory_ports::model::{
+    Model, ModelAnswer, ModelCall, ModelError, ModelFacts, NoModel, NoSink, TokenSink,
+};
 use ai_factory_schemas::{
+    chat::ChatMessage,
     model::{
-        Budget, ModelEndpoint, ModelErrorClass, ModelParameters, ToolProtocol, TurnLimits,
+        Budget, ModelEndpoint, ModelErrorClass, ModelParameters, TokenUsage, ToolProtocol,
+        TurnLimits,
     },
     run::IsolationLevel,
 };
@@ -28,6 +32,11 @@ use crate::{
 const KEY_FILE_BYTES_MAX: u64 = 4 * 1024;
 /// Permissions of a key file for others than its owner.
 const OTHERS_MODE: u32 = 0o077;
+
+/// The text of a tiny call.
+const TINY_TEXT: &str = "Answer with the word OK.";
+/// The most tokens of the answer to it.
+const TINY_TOKENS_MAX: u64 = 64;
 
 /// The configured model, and what is hidden from it.
 pub(super) struct OpenedModel {
@@ -176,6 +185,66 @@ fn key_in(path: &Path) -> Result<String, String> {
     }
 }
 
+/// What one tiny call found out.
+#[derive(Debug, serde::Serialize)]
+pub struct ModelReport {
+    /// Provider and name.
+    pub model: String,
+    /// The host that was asked.
+    pub host: String,
+    /// The kind and version of the server, if it tells them.
+    pub server: Option<String>,
+    /// The window that the server tells, in tokens.
+    pub context_tokens: Option<u64>,
+    /// Whether the server says that the model can call tools.
+    pub calls_tools: Option<bool>,
+    /// How tool calls are asked for.
+    pub tools: ToolProtocol,
+    /// The model that answered, if the provider names one.
+    pub answered_by: Option<String>,
+    /// What the call took, if the provider says so.
+    pub usage: Option<TokenUsage>,
+    /// What it cost, in millionths of the prices' currency, if prices are set.
+    pub cost_micros: Option<u64>,
+}
+
+/// Makes one tiny call of the configured model; `None` if none is configured. The call is not
+/// recorded, and counts towards no budget.
+///
+/// # Errors
+/// A sentence that says what to do.
+pub async fn model_report(settings: &Settings) -> Result<Option<ModelReport>, String> {
+    let opened = open(settings).map_err(|error| error.to_string())?;
+    let Some(endpoint) = opened.model.endpoint(None)? else { return Ok(None) };
+    let said = |error: ModelError| format!("{}: {}", error.class, error.reason);
+    let facts = opened.model.facts(&endpoint).await.map_err(said)?;
+    let call = ModelCall {
+        endpoint: endpoint.clone(),
+        parameters: ModelParameters {
+            output_tokens_max: TINY_TOKENS_MAX,
+            ..limits(settings).parameters
+        },
+        messages: vec![Arc::new(ChatMessage::User { text: TINY_TEXT.to_owned() })],
+        tools: Arc::new([]),
+        schema: None,
+    };
+    let answer = opened.model.complete(call, &mut NoSink).await.map_err(said)?;
+    Ok(Some(ModelReport {
+        host: endpoint.host().to_owned(),
+        tools: endpoint.tools,
+        model: endpoint.model,
+        server: facts.server,
+        context_tokens: facts.context_tokens,
+        calls_tools: facts.calls_tools,
+        answered_by: answer.answered_by,
+        usage: answer.usage,
+        cost_micros: settings
+            .model_prices
+            .zip(answer.usage)
+            .map(|(it, used)| it.cost_micros(&used)),
+    }))
+}
+
 /// A model that remembers how its last call ended, for the health.
 pub(super) struct WatchedModel {
     inner: Arc<dyn Model>,
@@ -294,9 +363,8 @@ mod tests {
 
     #[test]
     fn every_secret_setting_is_among_the_secrets() {
-        let secret = |key: &&crate::config::Key| {
-            matches!(key.allowed, crate::config::AllowedValues::Secret)
-        };
+        let secret =
+            |key: &&crate::config::Key| matches!(key.allowed, crate::config::AllowedValues::Secret);
         let names: Vec<_> = crate::config::KEYS.iter().filter(secret).map(|it| it.name).collect();
         let set: Vec<_> = names.iter().map(|name| format!("{name}=canary-{name}")).collect();
         let set: Vec<_> = set.iter().map(String::as_str).collect();

@@ -1,9 +1,6 @@
 //! Compaction: results of tools are shortened when the conversation outgrows the model's window.
 
-use super::{
-    conversation::Conversation,
-    size::RequestParts,
-};
+use super::{conversation::Conversation, size::RequestParts};
 
 /// The part of the window from which on the conversation is shortened, in percent.
 const FULL_PERCENT: u64 = 80;

@@ -435,7 +435,9 @@ impl Conversation {
         let (call, state) = self.tool_mut(finished.turn, finished.index).ok_or(illegal.clone())?;
         let follows = match state {
             ToolState::Pending => finished.run_id.is_none() && call.name != tool_names::RUN,
-            ToolState::Dispatched { run_id, .. } => finished.run_id.is_none_or(|run| run == *run_id),
+            ToolState::Dispatched { run_id, .. } => {
+                finished.run_id.is_none_or(|run| run == *run_id)
+            }
             ToolState::Asked(_) | ToolState::Finished => false,
         };
         if !follows {

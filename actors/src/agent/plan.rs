@@ -19,8 +19,7 @@ const FAULT_CHARS_MAX: usize = 300;
 /// The notes of a plan that the model made.
 const NOTES: &str = "Made by the model, which may depart from it. Nothing in it runs by itself.";
 /// What is added to the notes of the heuristic plan if the model made none.
-pub const HEURISTIC_NOTE: &str =
-    "The model answered twice with something that is no plan, so this one is the built-in planner's.";
+pub const HEURISTIC_NOTE: &str = "The model answered twice with something that is no plan, so this one is the built-in planner's.";
 
 /// The JSON Schema of a plan.
 pub fn schema() -> Value {
@@ -79,12 +78,7 @@ enum CodeText {
 ///
 /// # Errors
 /// Why it is none, as a sentence for the model.
-pub fn plan_of(
-    text: &str,
-    goal: &str,
-    task_type: TaskType,
-    model: &str,
-) -> Result<Plan, String> {
+pub fn plan_of(text: &str, goal: &str, task_type: TaskType, model: &str) -> Result<Plan, String> {
     if text.len() > PLAN_BYTES_MAX {
         return Err(format!("it has {} bytes, at most {PLAN_BYTES_MAX} are read.", text.len()));
     }

@@ -35,12 +35,7 @@ pub fn after(failed: &TurnFailed, failures: u32, retries_max: u32) -> AfterFailu
 
 /// The wait before an attempt of a call, in milliseconds, after so many failed ones. Equal for
 /// equal arguments, different for different calls.
-pub fn delay_ms(
-    call_id: CallId,
-    attempt: u32,
-    failures: u32,
-    retry_after_ms: Option<u64>,
-) -> u64 {
+pub fn delay_ms(call_id: CallId, attempt: u32, failures: u32, retry_after_ms: Option<u64>) -> u64 {
     let Some(earlier) = failures.checked_sub(1) else { return 0 };
     if let Some(asked) = retry_after_ms {
         return asked.min(RETRY_AFTER_MS_MAX);

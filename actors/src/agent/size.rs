@@ -2,10 +2,7 @@
 //! earlier request of the conversation, and bytes for what came since.
 
 use ai_factory_schemas::{
-    chat::MessageRef,
-    limit::MESSAGE_TOKENS_MAX,
-    model::SessionModel,
-    turn::TurnPurpose,
+    chat::MessageRef, limit::MESSAGE_TOKENS_MAX, model::SessionModel, turn::TurnPurpose,
 };
 
 /// The fewest bytes of a token in usual text.

@@ -20,14 +20,5 @@ pub const ASK: &str = "ask";
 pub const FINISH: &str = "finish";
 
 /// Every tool, in the order in which a model is told of them.
-pub const ALL: [&str; 9] = [
-    RUN,
-    WRITE_FILE,
-    EDIT_FILE,
-    READ_FILE,
-    LIST_FILES,
-    READ_OUTPUT,
-    SEARCH_MEMORY,
-    ASK,
-    FINISH,
-];
+pub const ALL: [&str; 9] =
+    [RUN, WRITE_FILE, EDIT_FILE, READ_FILE, LIST_FILES, READ_OUTPUT, SEARCH_MEMORY, ASK, FINISH];

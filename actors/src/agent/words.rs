@@ -130,8 +130,12 @@ impl Words<'_> {
         };
         let (turns, calls) = (turns_max.to_string(), TOOL_CALLS_MAX.to_string());
         let seconds = tool_wall_ms_max.div_ceil(1_000).to_string();
-        let values =
-            [("ask", &*ask), ("turns_max", &turns), ("calls_max", &calls), ("tool_seconds", &seconds)];
+        let values = [
+            ("ask", &*ask),
+            ("turns_max", &turns),
+            ("calls_max", &calls),
+            ("tool_seconds", &seconds),
+        ];
         self.prompts.filled(prompt_name::SYSTEM, &values)
     }
 

@@ -1,11 +1,7 @@
 //! Changes of what a session may spend.
 
 use ai_factory_schemas::{
-    answer::BudgetAnswer,
-    id::SessionId,
-    model::Budget,
-    problem::Problem,
-    request::ChangeBudget,
+    answer::BudgetAnswer, id::SessionId, model::Budget, problem::Problem, request::ChangeBudget,
 };
 
 use super::{state::Session, vocabulary::SessionRejection};
@@ -53,8 +49,7 @@ pub fn changed(
         ));
     }
     let tokens = Limit { max: Some(now.tokens_max), add: "add_tokens", lower: "tokens_max" };
-    let cost =
-        Limit { max: now.cost_micros_max, add: "add_cost_micros", lower: "cost_micros_max" };
+    let cost = Limit { max: now.cost_micros_max, add: "add_cost_micros", lower: "cost_micros_max" };
     let tokens_max = tokens.changed(asked.add_tokens, asked.tokens_max)?.unwrap_or(now.tokens_max);
     let cost_micros_max = cost.changed(asked.add_cost_micros, asked.cost_micros_max)?;
     Ok(Budget { tokens_max, cost_micros_max })

@@ -265,7 +265,9 @@ impl Decider for Session {
             SessionOutcome::Proposed { plan, next } => {
                 self.then_advance(SessionPlanned { plan }.into(), next)
             }
-            SessionOutcome::NotProposed { reason } if self.pending().contains(&SessionEffect::Propose) => {
+            SessionOutcome::NotProposed { reason }
+                if self.pending().contains(&SessionEffect::Propose) =>
+            {
                 self.give_up(SessionEnd::Failed, &reason)
             }
             SessionOutcome::NotProposed { .. } => Vec::new(),

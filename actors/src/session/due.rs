@@ -293,7 +293,10 @@ impl Parts<'_> {
             });
         }
         if !answer.is_complete() {
-            return not_executed(&format!("the answer ended before it was complete ({})", finished.stop));
+            return not_executed(&format!(
+                "the answer ended before it was complete ({})",
+                finished.stop
+            ));
         }
         if finished.tool_calls.is_empty() {
             return not_executed("the answer is empty: call a tool, or `finish`");

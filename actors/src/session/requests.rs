@@ -1,10 +1,7 @@
 //! Requests to the actor of a session with a model: an answer, another budget, the end of a wait.
 
 use ai_factory_schemas::{
-    answer::SessionStatusAnswer,
-    problem::Problem,
-    request::ChangeBudget,
-    session::SessionEvent,
+    answer::SessionStatusAnswer, problem::Problem, request::ChangeBudget, session::SessionEvent,
     turn::QuestionAsked,
 };
 use ractor::ActorProcessingErr;
@@ -27,10 +24,7 @@ impl SessionActorState {
     }
 
     /// Stages the answer to the open question; `None` if another one is asked for, or none is open.
-    fn answer(
-        &mut self,
-        request: &AnswerRequest,
-    ) -> Result<Option<Vec<SessionEvent>>, Problem> {
+    fn answer(&mut self, request: &AnswerRequest) -> Result<Option<Vec<SessionEvent>>, Problem> {
         let AnswerRequest { asked, by } = request;
         let open = self.question();
         let open = open.filter(|open| asked.question_id.is_none_or(|id| id == open.question_id));
@@ -41,10 +35,7 @@ impl SessionActorState {
         events.map(Some).map_err(|rejection| Problem::conflict(rejection.to_string()))
     }
 
-    fn decide_answer(
-        &mut self,
-        given: AnswerGiven,
-    ) -> Result<Vec<SessionEvent>, SessionRejection> {
+    fn decide_answer(&mut self, given: AnswerGiven) -> Result<Vec<SessionEvent>, SessionRejection> {
         let AnswerGiven { answered, result, blobs } = given;
         let events = self.session.decide(SessionCommand::Answer {
             answered: Box::new(answered),

@@ -1,16 +1,18 @@
 //! Decider of a session with a model: the events of its turns.
 
 use ai_factory_schemas::{
+    chat::MessageRef,
     check::{CheckDispatched, CheckMoment},
     id::{CallId, EffectPlace, RunId, SessionId},
     model::{Budget, Charge, ModelErrorClass},
     plan::Plan,
-    session::{SessionConcluded, SessionEnd, SessionEvent, SessionPlanned, SessionStatus, Submitter},
+    session::{
+        SessionConcluded, SessionEnd, SessionEvent, SessionPlanned, SessionStatus, Submitter,
+    },
     turn::{
         BudgetChanged, Compacted, MessageReplaced, QuestionAnswered, ToolDispatched, ToolFinished,
         TurnDispatched, TurnFailed, TurnFinished, TurnPurpose,
     },
-    chat::MessageRef,
 };
 
 use super::{

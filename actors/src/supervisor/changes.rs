@@ -67,7 +67,12 @@ impl Supervisor {
     }
 
     /// Answers a request to a session that is over: what it asks for cannot happen any more.
-    async fn answer_for_ended(&self, id: SessionId, folded: &FoldedSession, request: SessionRequest) {
+    async fn answer_for_ended(
+        &self,
+        id: SessionId,
+        folded: &FoldedSession,
+        request: SessionRequest,
+    ) {
         let status = folded.session.phase();
         let over = || Err(Problem::conflict(SessionRejection::Over.to_string()));
         match request {

@@ -85,7 +85,9 @@ impl Service for Supervisor {
             // Without a key there is nothing to look up, and without a model nothing to look for in
             // the goal: the session is started in place.
             Ok(goal) if request.context.key.is_none() && !self.may_use_model(&goal) => {
-                Handling::in_place(async move { supervisor.open_without_files(request, goal).await })
+                Handling::in_place(
+                    async move { supervisor.open_without_files(request, goal).await },
+                )
             }
             Ok(goal) => Handling::beside(async move {
                 supervisor.open_or_join(request, goal.into()).await;

@@ -15,7 +15,11 @@ type Choice = fn(&[SessionRow], &str) -> Result<Option<SessionId>, Problem>;
 
 impl Supervisor {
     /// The session named by the request; `choose` decides between several that a request id opened.
-    pub(super) async fn which(&self, which: SessionSelector, choose: Choice) -> Result<SessionId, Problem> {
+    pub(super) async fn which(
+        &self,
+        which: SessionSelector,
+        choose: Choice,
+    ) -> Result<SessionId, Problem> {
         let (journal, views) = (&*self.deps.journal, &*self.deps.views);
         match which {
             SessionSelector { id: Some(name), request_id: None, key: None } => {

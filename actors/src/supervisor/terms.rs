@@ -153,7 +153,8 @@ fn checked(goal: &Goal, limits: &ModelLimits) -> Result<(Budget, TurnLimits), Pr
         ));
     }
     if cost_micros_max.is_some() && !has_prices {
-        let sentence = "the factory knows no prices, so no cost: set `model_prices`, or limit tokens";
+        let sentence =
+            "the factory knows no prices, so no cost: set `model_prices`, or limit tokens";
         let at = ["body", "budget", "cost_micros_max"];
         return Err(Problem::invalid(&at, "value_error", sentence));
     }
@@ -208,7 +209,10 @@ mod tests {
     fn a_goal_only_lowers_the_settings() {
         let priced = limits(Some(10), Some(PRICES));
         let (budget, turns) = checked(&goal(None, None, None), &priced).unwrap();
-        assert_eq!((budget.tokens_max, budget.cost_micros_max, turns.turns_max), (100, Some(10), 100));
+        assert_eq!(
+            (budget.tokens_max, budget.cost_micros_max, turns.turns_max),
+            (100, Some(10), 100)
+        );
         let (budget, turns) = checked(&goal(Some(99), Some(9), Some(7)), &priced).unwrap();
         assert_eq!((budget.tokens_max, budget.cost_micros_max, turns.turns_max), (99, Some(9), 7));
         for (higher, field) in [

@@ -2,11 +2,15 @@
 
 use ai_factory_actors::session::lookup;
 use ai_factory_ports::views::SessionFilter;
-use ai_factory_schemas::id::{CommandId, RequestId};
+use ai_factory_schemas::{
+    answer::SessionRow,
+    id::{CommandId, RequestId},
+};
 use clap::Args;
 
 use super::{TIME, clock};
 use crate::cli::{
+    budget_words::count,
     context::CommandContext,
     count,
     exit::{CommandError, Exit},
@@ -58,12 +62,29 @@ impl SessionsArgs {
             });
             return Ok(Exit::DONE);
         }
+        output.table(&table(&rows))?;
+        Ok(Exit::DONE)
+    }
+}
+
+/// A row for each session; with what its model spent if one has a model.
+fn table(rows: &[SessionRow]) -> TextTable {
+    if rows.iter().all(|row| row.budget.is_none()) {
         let mut table = TextTable::new(&["SESSION", TIME, "STATUS", "GOAL"]);
-        for row in &rows {
+        for row in rows {
             let id = row.session_id.to_string();
             table.row([&id, &clock(row.timestamp), row.status.as_str(), &row.goal]);
         }
-        output.table(&table)?;
-        Ok(Exit::DONE)
+        return table;
     }
+    let mut table = TextTable::new(&["SESSION", TIME, "STATUS", "TOKENS", "GOAL"]);
+    for row in rows {
+        let id = row.session_id.to_string();
+        let spent = row.budget.map(|budget| {
+            format!("{} of {}", count(budget.tokens_spent), count(budget.tokens_max))
+        });
+        let spent = spent.as_deref().unwrap_or("-");
+        table.row([&id, &clock(row.timestamp), row.status.as_str(), spent, &row.goal]);
+    }
+    table
 }

@@ -87,11 +87,7 @@ pub(crate) struct Scripted {
 #[async_trait::async_trait]
 impl Sandbox for Scripted {
     fn isolation(&self) -> Isolation {
-        Isolation {
-            level: self.level,
-            active: vec!["scripted".into()],
-            ..Isolation::default()
-        }
+        Isolation { level: self.level, active: vec!["scripted".into()], ..Isolation::default() }
     }
 
     fn supports(&self, language: &str) -> bool {

@@ -280,10 +280,9 @@ async fn terms_beyond_the_settings_and_a_window_too_small_are_refused_before_any
 {
     let (factory, _) = start(vec![plan(), finish("done")]).await;
     let above = GoalBudget { tokens_max: Some(1_000_001), cost_micros_max: None };
-    for asked in [
-        Goal { budget: Some(above), ..goal("x") },
-        Goal { turns_max: Some(101), ..goal("x") },
-    ] {
+    for asked in
+        [Goal { budget: Some(above), ..goal("x") }, Goal { turns_max: Some(101), ..goal("x") }]
+    {
         let refused = factory.call::<GoalAnswer>(operation::SUPERVISOR_RUN, &asked).await;
         assert_eq!(refused.unwrap_err().status, 422);
     }

@@ -42,8 +42,9 @@ fn questions(records: &[Recorded]) -> Vec<ToolCallId> {
 }
 
 fn answered(records: &[Recorded]) -> usize {
-    let is_answer =
-        |event: &Event| matches!(event, Event::Session(SessionEvent::TurnFinished(TurnFinished { .. })));
+    let is_answer = |event: &Event| {
+        matches!(event, Event::Session(SessionEvent::TurnFinished(TurnFinished { .. })))
+    };
     records.iter().filter(|record| is_answer(&record.event)).count()
 }
 

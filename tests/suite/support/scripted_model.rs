@@ -143,13 +143,12 @@ impl Model for ScriptedModel {
             Said::Hangs => std::future::pending().await,
         };
         sink.text(&text);
-        let tool_calls = calls.into_iter().enumerate().map(|(at, (name, arguments))| {
-            AnsweredToolCall {
+        let tool_calls =
+            calls.into_iter().enumerate().map(|(at, (name, arguments))| AnsweredToolCall {
                 provider_id: Some(format!("call_{at}")),
                 name: name.to_owned(),
                 arguments: arguments.to_string(),
-            }
-        });
+            });
         Ok(ModelAnswer {
             text,
             tool_calls: tool_calls.collect(),

@@ -33,8 +33,7 @@ pub async fn shorten(
         let said = usize::try_from(at).ok().and_then(|at| conversation.messages().get(at));
         let result = conversation.results().iter().find(|result| result.at == at);
         let (Some(said), Some(result)) = (said, result) else { continue };
-        let ChatMessage::Tool { call, text, is_error } =
-            message(&*deps.journal, said.hash).await?
+        let ChatMessage::Tool { call, text, is_error } = message(&*deps.journal, said.hash).await?
         else {
             continue;
         };

@@ -11,10 +11,7 @@ use ai_factory_schemas::{chat::ChatMessage, problem::Problem, text::BlobHash};
 use crate::workspace::contents;
 
 /// A message of a conversation.
-pub(crate) async fn message(
-    journal: &dyn Journal,
-    hash: BlobHash,
-) -> Result<ChatMessage, Problem> {
+pub(crate) async fn message(journal: &dyn Journal, hash: BlobHash) -> Result<ChatMessage, Problem> {
     let what = "a message of the conversation";
     let bytes = contents::load(journal, hash, what).await.map_err(Problem::internal)?;
     ChatMessage::from_bytes(&bytes)

@@ -56,9 +56,7 @@ async fn facts(
         None => Default::default(),
     };
     let checked = match session.last_check().cloned() {
-        Some(finished) => {
-            Some(CheckedFacts::load(journal, finished).await.map_err(Problem::from)?)
-        }
+        Some(finished) => Some(CheckedFacts::load(journal, finished).await.map_err(Problem::from)?),
         None => None,
     };
     let check_wall_ms_max = deps.limits.check_wall_max.as_millis();

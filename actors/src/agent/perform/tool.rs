@@ -119,7 +119,8 @@ async fn use_tool(
 
 /// The call in the answer, with its arguments.
 async fn call_of(deps: &Deps, said: MessageRef, head: &ToolCallHead) -> Result<ToolCall, Problem> {
-    let ChatMessage::Assistant { tool_calls, .. } = message(&*deps.journal, said.hash).await? else {
+    let ChatMessage::Assistant { tool_calls, .. } = message(&*deps.journal, said.hash).await?
+    else {
         return Err(Problem::internal(format!("the message {} is no answer", said.hash)));
     };
     let call = tool_calls.into_iter().find(|call| call.id == head.id);

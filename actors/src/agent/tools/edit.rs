@@ -156,7 +156,8 @@ fn not_found(text: &mut FencedWriter<'_>, name: &str, content: &str, old: &str) 
             "{lead} The lines {} to {end} differ from it in white space alone. Use them as they are:",
             start + 1
         ));
-        let lines: Vec<_> = content.lines().skip(start).take((end - start).min(HINT_LINES_MAX)).collect();
+        let lines: Vec<_> =
+            content.lines().skip(start).take((end - start).min(HINT_LINES_MAX)).collect();
         text.data(&lines.join("\n"));
     } else if let Some(start) = start_of(first) {
         text.say(format!(

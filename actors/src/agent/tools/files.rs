@@ -120,7 +120,9 @@ impl FileFault {
 
 /// The sentence about a failure that is not the model's.
 pub(super) fn factory_failed(fault: &str) -> String {
-    format!("The factory failed, not your call: {fault}. The same call may succeed if you repeat it.")
+    format!(
+        "The factory failed, not your call: {fault}. The same call may succeed if you repeat it."
+    )
 }
 
 /// The workspace with this content at `path`; `None` if that is what it has. The mode of a file

@@ -60,12 +60,7 @@ pub(super) fn write(
 }
 
 /// How a program ended, in one sentence.
-pub fn ended(
-    ended_by: EndedBy,
-    exit_code: i32,
-    wall_ms_max: u64,
-    reason: Option<&str>,
-) -> String {
+pub fn ended(ended_by: EndedBy, exit_code: i32, wall_ms_max: u64, reason: Option<&str>) -> String {
     let seconds = wall_ms_max.div_ceil(1_000);
     match ended_by {
         EndedBy::Exit => format!("Exit code {exit_code}."),

@@ -87,7 +87,8 @@ fn run() -> ToolSpec {
 }
 
 fn write_file() -> ToolSpec {
-    let properties = json!({ "path": path(), "content": text("The complete new content of the file") });
+    let properties =
+        json!({ "path": path(), "content": text("The complete new content of the file") });
     let description = "Writes a file whole: makes a new one, or replaces all that is in it. Directories are made as \
                        needed. To change a part of a file, use edit_file.";
     tool(WRITE_FILE, description, properties, &["path", "content"])
@@ -101,7 +102,8 @@ fn edit_file() -> ToolSpec {
         "old_text": text(old),
         "new_text": text("The text in its place. May be empty"),
     });
-    let description = "Replaces one text in a file and leaves the rest as it is. Read the file first.";
+    let description =
+        "Replaces one text in a file and leaves the rest as it is. Read the file first.";
     tool(EDIT_FILE, description, properties, &["path", "old_text", "new_text"])
 }
 
@@ -142,7 +144,9 @@ fn search_memory() -> ToolSpec {
 }
 
 fn ask() -> ToolSpec {
-    let question = format!("One question that can be answered as it stands, at most {QUESTION_CHARS_MAX} characters");
+    let question = format!(
+        "One question that can be answered as it stands, at most {QUESTION_CHARS_MAX} characters"
+    );
     let properties = json!({ "question": text(&question) });
     let description = "Asks a person and waits, perhaps for hours. Only if the work cannot go on without something \
                        that you cannot find out yourself.";
