@@ -74,6 +74,7 @@ impl NatsIngress {
                 submit_max: answers.other,
                 silence_max: SILENCE_MAX,
                 question_max: Duration::from_secs(settings.agent_question_s_max),
+                may_ask: !settings.model.is_empty(),
                 heartbeat_s: settings.agent_heartbeat_s,
             },
         };
