@@ -414,7 +414,10 @@ impl Settings {
             &self.embedding_key,
             &self.model_key,
         ];
-        named.into_iter().filter_map(Secret::reveal).chain(self.provider_keys.all())
+        named
+            .into_iter()
+            .filter_map(Secret::reveal)
+            .chain(self.provider_keys.by_variable().map(|(_, key)| key))
     }
 
     /// Concurrent runs, with 0 resolved to twice the number of cores.

@@ -30,7 +30,7 @@ pub use decimal::{MONEY_DECIMALS, scaled, unscaled};
 pub use error::SettingsError;
 pub use key::{KEYS, Key, LogLevel, OnUnknown, Settings};
 pub use load::{LoadedSettings, PassedOver, SettingsSources, load, nats_context_file};
-pub use model::{ModelTools, NO_MODEL, ProviderKeys, key_variable};
+pub use model::{ModelTools, NO_MODEL, ProviderKeys};
 pub use names::{ENV_FILE_NAME, FILE_NAME, VARIABLE_PREFIX};
 pub use reference::reference_page;
 pub use secret::Secret;

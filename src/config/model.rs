@@ -10,6 +10,7 @@ use super::{
     decimal::{MONEY_DECIMALS, TEMPERATURE_DECIMALS, scaled},
     secret::Secret,
 };
+use crate::model::PROVIDERS;
 
 /// The highest temperature, in thousandths.
 const TEMPERATURE_MILLI_MAX: u64 = 2_000;
@@ -19,14 +20,6 @@ pub const RECORDING_PREFIX: &str = "recording:";
 pub const NO_MODEL: &str = "none";
 /// Maximum length of a model's name, its provider included, in bytes.
 const MODEL_BYTES_MAX: usize = 256;
-
-/// The usual variables for the key of a provider.
-const KEY_VARIABLES: &[(&str, &str)] = &[
-    ("anthropic", "ANTHROPIC_API_KEY"),
-    ("openai", "OPENAI_API_KEY"),
-    ("openrouter", "OPENROUTER_API_KEY"),
-    ("gemini", "GEMINI_API_KEY"),
-];
 
 /// How tool calls are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,8 +44,8 @@ impl<'de> Deserialize<'de> for ModelTools {
     }
 }
 
-/// The keys of providers, from the variables that their own tools use. Each is for the provider's
-/// own host only.
+/// The keys of providers, by the variables that their own tools use. Each is for the provider's own
+/// host only.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ProviderKeys(BTreeMap<&'static str, Secret>);
 
@@ -63,30 +56,14 @@ impl ProviderKeys {
             let found = environment.iter().find(|(name, _)| name == variable)?;
             found.1.to_str().map(str::trim).filter(|text| !text.is_empty())
         };
-        let keys = KEY_VARIABLES.iter();
-        Self(keys.filter_map(|(name, it)| Some((*name, Secret::new(value(it)?)))).collect())
-    }
-
-    /// The key of a provider.
-    pub fn key(&self, provider: &str) -> Option<&str> {
-        self.0.get(provider)?.reveal()
+        let variables = PROVIDERS.iter().filter_map(|provider| provider.key_variable);
+        Self(variables.filter_map(|name| Some((name, Secret::new(value(name)?)))).collect())
     }
 
     /// All keys, by their variables.
     pub fn by_variable(&self) -> impl Iterator<Item = (&'static str, &str)> {
-        let variable = |provider: &str| KEY_VARIABLES.iter().find(|(name, _)| *name == provider);
-        self.0.iter().filter_map(move |(name, key)| Some((variable(name)?.1, key.reveal()?)))
+        self.0.iter().filter_map(|(name, key)| Some((*name, key.reveal()?)))
     }
-
-    /// All keys.
-    pub fn all(&self) -> impl Iterator<Item = &str> {
-        self.0.values().filter_map(Secret::reveal)
-    }
-}
-
-/// The variable in which a provider's key is usually kept.
-pub fn key_variable(provider: &str) -> Option<&'static str> {
-    KEY_VARIABLES.iter().find(|(name, _)| *name == provider).map(|(_, variable)| *variable)
 }
 
 /// Whether a text names a model: provider and name, or a recording.
@@ -215,8 +192,8 @@ mod tests {
             ("ANTHROPIC_API_KEY".into(), " ".into()),
         ];
         let keys = ProviderKeys::of(&environment);
-        assert_eq!(keys.key("openai"), Some("sk-canary-1234"));
-        assert_eq!((keys.key("anthropic"), keys.key("ollama")), (None, None));
+        let found: Vec<_> = keys.by_variable().collect();
+        assert_eq!(found, [("OPENAI_API_KEY", "sk-canary-1234")]);
         assert!(!format!("{keys:?}").contains("canary"));
     }
 }
