@@ -7,10 +7,12 @@ use ai_factory_schemas::{
         FoundMemory, FoundRun, HistoryRow, LogRow, RebuildAnswer, RunRow, SessionRow,
         SnapshotAnswer,
     },
-    id::{MemoryId, RequestId, RunId, SessionId},
+    id::{CallId, MemoryId, RequestId, RunId, SessionId},
     memory::{MemoryKind, SearchMode},
+    model::{Charge, Reservation},
     time::Timestamp,
 };
+use serde::{Deserialize, Serialize};
 
 /// Why a view cannot answer.
 #[derive(Clone, Debug, thiserror::Error)]
@@ -35,6 +37,47 @@ pub struct OpenRun {
     pub run_id: RunId,
     /// The session that waits for it, if there is one.
     pub session_id: Option<SessionId>,
+}
+
+/// A model call that was requested and has not ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct OpenCall {
+    /// The call.
+    pub call_id: CallId,
+    /// The session that waits for it, if there is one.
+    pub session_id: Option<SessionId>,
+}
+
+/// What model calls took in one day, those under way with what is set aside for them.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallDay {
+    /// The date in UTC, `2026-12-01`; empty before the first call.
+    pub day: String,
+    /// Tokens.
+    pub tokens: u64,
+    /// Cost in millionths of the prices' currency, as far as there were prices.
+    pub cost_micros: u64,
+}
+
+impl CallDay {
+    /// A day without calls.
+    pub fn new(day: impl Into<String>) -> Self {
+        Self { day: day.into(), ..Self::default() }
+    }
+
+    /// So much is set aside.
+    pub fn reserve(&mut self, reserved: &Reservation) {
+        self.tokens = self.tokens.saturating_add(reserved.tokens());
+        self.cost_micros = self.cost_micros.saturating_add(reserved.cost_micros.unwrap_or(0));
+    }
+
+    /// A charge takes the place of what was set aside.
+    pub fn settle(&mut self, reserved: &Reservation, charged: &Charge) {
+        let tokens = self.tokens.saturating_sub(reserved.tokens());
+        self.tokens = tokens.saturating_add(charged.tokens);
+        let cost = self.cost_micros.saturating_sub(reserved.cost_micros.unwrap_or(0));
+        self.cost_micros = cost.saturating_add(charged.cost_micros.unwrap_or(0));
+    }
 }
 
 /// Filter for lists of sessions: every field given must match.
@@ -166,6 +209,12 @@ pub trait Views: Send + Sync + 'static {
 
     /// The runs that were requested and have not ended, oldest first.
     async fn open_runs(&self) -> Result<Vec<OpenRun>, ViewError>;
+
+    /// The model calls that were requested and have not ended.
+    async fn open_calls(&self) -> Result<Vec<OpenCall>, ViewError>;
+
+    /// The newest day on which a model call was requested; `None` if there was none.
+    async fn newest_call_day(&self) -> Result<Option<CallDay>, ViewError>;
 
     /// The newest sessions that match a filter, newest first.
     async fn sessions_where(

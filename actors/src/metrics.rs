@@ -1,10 +1,10 @@
 //! The metrics of the actors.
 
 use ai_factory_ports::metrics::{Counter, CounterFamily, MetricSource, Registry, counter_of};
-use ai_factory_schemas::run::EndedBy;
+use ai_factory_schemas::{model::ModelErrorClass, run::EndedBy};
 
 /// The actors, as in their subjects.
-const ACTORS: [&str; 4] = ["planner", "memory", "debugger", "supervisor"];
+const ACTORS: [&str; 5] = ["planner", "memory", "debugger", "supervisor", "model"];
 /// Every end of a run.
 const ENDS: [EndedBy; 9] = [
     EndedBy::Exit,
@@ -18,13 +18,35 @@ const ENDS: [EndedBy; 9] = [
     EndedBy::Sandbox,
 ];
 
-/// Counts of requests and runs.
+/// Every end of a model call but its answer.
+const CALL_FAILURES: [ModelErrorClass; 15] = [
+    ModelErrorClass::Credentials,
+    ModelErrorClass::NoSuchModel,
+    ModelErrorClass::ContextTooLong,
+    ModelErrorClass::RateLimited,
+    ModelErrorClass::Overloaded,
+    ModelErrorClass::Refused,
+    ModelErrorClass::Cut,
+    ModelErrorClass::Malformed,
+    ModelErrorClass::Truncated,
+    ModelErrorClass::TimedOut,
+    ModelErrorClass::Unreachable,
+    ModelErrorClass::Unknown,
+    ModelErrorClass::DayBudget,
+    ModelErrorClass::NotRecorded,
+    ModelErrorClass::Cancelled,
+];
+/// The end of a model call that was answered.
+const ANSWERED: &str = "answered";
+
+/// Counts of requests, runs and model calls.
 #[derive(Clone, Debug)]
 pub struct ActorMetrics {
     admitted: CounterFamily,
     cached: CounterFamily,
     refused: CounterFamily,
     runs: CounterFamily,
+    calls: CounterFamily,
 }
 
 /// The counts of one actor's intake.
@@ -45,6 +67,7 @@ impl Default for ActorMetrics {
             cached: CounterFamily::default(),
             refused: CounterFamily::default(),
             runs: CounterFamily::default(),
+            calls: CounterFamily::default(),
         };
         // Reported from the beginning, as 0.
         for actor in ACTORS {
@@ -52,6 +75,9 @@ impl Default for ActorMetrics {
         }
         for end in ENDS {
             counter_of(&metrics.runs, "ended_by", word(end));
+        }
+        for end in CALL_FAILURES.map(ModelErrorClass::as_str).into_iter().chain([ANSWERED]) {
+            counter_of(&metrics.calls, "end", end);
         }
         metrics
     }
@@ -70,6 +96,17 @@ impl ActorMetrics {
     /// Counts a run that ended. Takes a lock, which is little beside a run.
     pub(crate) fn run_ended(&self, by: EndedBy) {
         counter_of(&self.runs, "ended_by", word(by)).inc();
+    }
+
+    /// Counts an attempt of a model call that was answered. Takes a lock, which is little beside a
+    /// call.
+    pub(crate) fn call_answered(&self) {
+        counter_of(&self.calls, "end", ANSWERED).inc();
+    }
+
+    /// Counts an attempt of a model call that failed. Takes a lock, as above.
+    pub(crate) fn call_failed(&self, class: ModelErrorClass) {
+        counter_of(&self.calls, "end", class.as_str()).inc();
     }
 }
 
@@ -107,6 +144,7 @@ impl MetricSource for ActorMetrics {
                 &self.refused,
             ),
             ("runs", "Runs of code that ended, by what ended them", &self.runs),
+            ("model_calls", "Attempts of model calls that ended, by how they ended", &self.calls),
         ] {
             registry.register(name, help, family.clone());
         }
@@ -121,6 +159,9 @@ mod tests {
     fn the_label_of_an_end_is_its_wire_word() {
         for end in ENDS {
             assert_eq!(serde_json::to_value(end).unwrap(), word(end));
+        }
+        for class in CALL_FAILURES {
+            assert_eq!(serde_json::to_value(class).unwrap(), class.as_str());
         }
     }
 }

@@ -1,17 +1,20 @@
 //! Spans along the path of a goal: names and attributes, in one place.
 //!
 //! They follow the OpenTelemetry semantic conventions where one exists (messaging, processes,
-//! errors), otherwise the words of the contract: `session_id`, `run_id`, `request_id`.
+//! generative AI, errors), otherwise the words of the contract: `session_id`, `run_id`, `request_id`.
 //!
 //! *Promises.* Names come from a small set; ids are attributes. A span without a subscriber costs
-//! one load of an atomic. Texts of goals, programs and notes are never put into a span.
+//! one load of an atomic. Texts of goals, programs, notes and conversations are never put into a
+//! span.
 
 use ai_factory_ports::{
     bus::{MESSAGING_SYSTEM, Message, header},
     journal::{Append, AppendError, Appended},
+    model::{ModelAnswer, ModelCall},
 };
 use ai_factory_schemas::{
     id::{RunId, SessionId},
+    model::ModelErrorClass,
     problem::Problem,
     run::{RunEnd, RunStatus},
     session::{SessionConcluded, SessionStatus},
@@ -117,7 +120,7 @@ pub(crate) fn appended(span: &Span, done: &Result<Appended, AppendError>) {
     }
 }
 
-/// A run's wait for a free slot.
+/// A wait for a free slot of a run or a model call.
 pub(crate) fn wait_for_slot() -> Span {
     tracing::debug_span!("wait for a slot")
 }
@@ -144,4 +147,50 @@ pub(crate) fn ended(span: &Span, end: &RunEnd) {
     if end.status != RunStatus::Success {
         failed(span);
     }
+}
+
+/// One attempt at a model call: the request to the provider.
+pub(crate) fn chat(call: &ModelCall) -> Span {
+    let (endpoint, parameters) = (&call.endpoint, &call.parameters);
+    let (provider, model) = (endpoint.provider(), endpoint.name());
+    let temperature = parameters.temperature_milli.map(|milli| f64::from(milli) / 1000.0);
+    tracing::info_span!(
+        "chat",
+        otel.kind = "client",
+        otel.name = %format_args!("chat {model}"),
+        otel.status_code = Empty,
+        "error.type" = Empty,
+        server.address = endpoint.host(),
+        gen_ai.operation.name = "chat",
+        gen_ai.provider.name = provider,
+        gen_ai.request.model = model,
+        gen_ai.request.max_tokens = number(parameters.output_tokens_max),
+        gen_ai.request.temperature = temperature,
+        gen_ai.request.seed = parameters.seed.map(number),
+        gen_ai.response.id = Empty,
+        gen_ai.response.model = Empty,
+        gen_ai.response.finish_reasons = Empty,
+        gen_ai.usage.input_tokens = Empty,
+        gen_ai.usage.output_tokens = Empty,
+        gen_ai.usage.cache_read.input_tokens = Empty,
+        gen_ai.usage.cache_creation.input_tokens = Empty,
+    )
+}
+
+/// Records what a model answered: counts and names.
+pub(crate) fn answered(span: &Span, answer: &ModelAnswer) {
+    span.record("gen_ai.response.id", answer.provider_id.as_deref());
+    span.record("gen_ai.response.model", answer.answered_by.as_deref());
+    span.record("gen_ai.response.finish_reasons", tracing::field::display(answer.stop));
+    let Some(usage) = &answer.usage else { return };
+    span.record("gen_ai.usage.input_tokens", number(usage.input_total()));
+    span.record("gen_ai.usage.output_tokens", number(usage.output));
+    span.record("gen_ai.usage.cache_read.input_tokens", number(usage.cache_read));
+    span.record("gen_ai.usage.cache_creation.input_tokens", number(usage.cache_write));
+}
+
+/// Records why a model did not answer.
+pub(crate) fn not_answered(span: &Span, class: ModelErrorClass) {
+    span.record("error.type", class.as_str());
+    failed(span);
 }

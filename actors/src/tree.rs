@@ -6,6 +6,7 @@
 //! │   ├── planner
 //! │   ├── memory
 //! │   ├── debugger
+//! │   ├── model
 //! │   └── supervisor      resumes unfinished sessions at each start
 //! └── sessions (dynamic)  one session actor per session; outlives the supervisor actor
 //! ```
@@ -29,6 +30,7 @@ use crate::{
     debugger::service::Debugger,
     deps::Deps,
     memory::Memory,
+    model::service::ModelService,
     planner::service::Planner,
     service::{Service, ServiceActor},
     supervision::{back_off, sessions_name},
@@ -36,7 +38,7 @@ use crate::{
 };
 
 /// The number of service actors.
-const SERVICES: u32 = 4;
+const SERVICES: u32 = 5;
 
 /// How long an orderly end waits for work of the start: without it, a process that only ever ends
 /// quickly would never close the records that a crash left open.
@@ -74,6 +76,7 @@ impl Tree {
                 service_child::<Planner>(deps),
                 service_child::<Memory>(deps),
                 service_child::<Debugger>(deps),
+                service_child::<ModelService>(deps),
                 service_child::<supervisor::Supervisor>(deps),
             ],
             options: SupervisorOptions {

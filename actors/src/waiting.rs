@@ -36,6 +36,11 @@ impl WaitingSessions {
         self.waiting.lock().len()
     }
 
+    /// Whether a session waits.
+    pub fn has(&self, id: SessionId) -> bool {
+        self.waiting.lock().contains_key(&id)
+    }
+
     /// Adds a session.
     pub fn insert(&self, id: SessionId, awaited: AwaitedBy) {
         self.waiting.lock().insert(id, awaited);

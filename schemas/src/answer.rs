@@ -466,6 +466,15 @@ pub struct Completed {
     pub end: CallEnd,
 }
 
+/// `model.cancel`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CallCancelAnswer {
+    /// The call.
+    pub call_id: CallId,
+    /// Whether it was under way, or waited for its place.
+    pub was_running: bool,
+}
+
 /// The end of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]

@@ -279,6 +279,8 @@ pub enum ModelErrorClass {
     DayBudget,
     /// A recording has no answer to the request.
     NotRecorded,
+    /// It was cancelled while it was under way.
+    Cancelled,
 }
 
 impl ModelErrorClass {
@@ -329,6 +331,7 @@ impl ModelErrorClass {
             Self::Unknown => "unknown",
             Self::DayBudget => "day_budget",
             Self::NotRecorded => "not_recorded",
+            Self::Cancelled => "cancelled",
         }
     }
 }

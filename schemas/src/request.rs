@@ -478,6 +478,13 @@ pub struct ChangeBudget {
     pub cost_micros_max: Option<u64>,
 }
 
+/// `model.cancel`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CancelCall {
+    /// The call.
+    pub call_id: CallId,
+}
+
 /// `model.complete`: one attempt of a model call. Asked again with the same attempt, it is not made
 /// again.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -227,6 +227,8 @@ pub mod operation {
 /// Ask the model once. For sessions and the planner, on the local bus only: it is no member of
 /// [`operation::ALL`], and nobody outside can ask for it.
 pub const MODEL_COMPLETE: Operation = Operation { actor: "model", verb: "complete" };
+/// End a model call: nobody waits for it any longer. On the local bus only, as [`MODEL_COMPLETE`].
+pub const MODEL_CANCEL: Operation = Operation { actor: "model", verb: "cancel" };
 
 impl fmt::Display for Operation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

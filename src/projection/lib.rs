@@ -1,4 +1,4 @@
-//! The read side: logs, runs and sessions, and the search, all folded from the journal.
+//! The read side: logs, runs, calls and sessions, and the search, all folded from the journal.
 //!
 //! *Promises.* A projection is disposable: dropped and rebuilt, it is equal (I-8). An answer
 //! contains every event that was acknowledged before the request (I-13), also in a process that
@@ -32,6 +32,7 @@ use ai_factory_ports::{
 use ai_factory_search::{MemorySearch, SearchSettings, SearchState};
 use ai_factory_tail::Tail;
 
+mod calls;
 mod file_recovery;
 mod fold_state;
 mod follower;

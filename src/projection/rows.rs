@@ -84,6 +84,10 @@ tables! {
     SessionRequests = "session_requests";
     /// Position of the opening -> session id.
     OpenSessions = "open_sessions";
+    /// Call id -> attempt of a model call that has not ended.
+    OpenCalls = "open_calls";
+    /// Date in UTC -> what model calls took.
+    CallDays = "call_days";
 }
 
 impl RowTable {

@@ -19,7 +19,7 @@ use parking_lot::{RwLock, RwLockReadGuard, RwLockWriteGuard};
 use redb::{Database, ReadTransaction, ReadableTable};
 
 use super::{
-    logs,
+    calls, logs,
     rows::{LayeredRows, Memtable, RowError, RowTable, Rows, storage},
     runs, sessions,
     settings::ProjectionError,
@@ -174,6 +174,7 @@ impl RowStore {
             sessions::apply(event, &mut rows)?;
             logs::apply(event, &mut rows)?;
             runs::apply(event, &mut rows)?;
+            calls::apply(event, &mut rows)?;
             rows.layers.applied = Mark { position: event.position, hash: event.hash };
         }
         Ok(())

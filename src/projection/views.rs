@@ -3,8 +3,8 @@
 use std::ops::ControlFlow;
 
 use ai_factory_ports::views::{
-    ExpiredRange, OpenRun, RetentionPolicy, SearchOutcome, SearchQuery, SessionFilter, ViewError,
-    Views,
+    CallDay, ExpiredRange, OpenCall, OpenRun, RetentionPolicy, SearchOutcome, SearchQuery,
+    SessionFilter, ViewError, Views,
 };
 use ai_factory_schemas::{
     answer::{FoundRun, HistoryRow, LogRow, RebuildAnswer, RunRow, SessionRow, SnapshotAnswer},
@@ -15,6 +15,7 @@ use ai_factory_schemas::{
 
 use super::{
     Projections,
+    calls::OpenAttempt,
     file_recovery::{ask, recover},
     rows::{LayeredRows, RowError, RowTable, ScanOrder, decode, position_key, position_of},
     runs::{RunFacts, RunOutputs, session_run_key},
@@ -27,6 +28,8 @@ use super::{
 const SEARCH_RUNS_AT_ONCE: usize = 64;
 /// Above every position.
 const NO_POSITION: u64 = u64::MAX;
+/// Above every id, and every date.
+const NO_KEY: [u8; 17] = [0xFF; 17];
 
 #[async_trait::async_trait]
 impl Views for Projections {
@@ -122,6 +125,28 @@ impl Views for Projections {
             .ask(|view| oldest_first(&view.rows(), RowTable::OpenRuns, &[], &[0xFF; 9]))
             .await?;
         Ok(open.into_iter().map(|(run_id, session_id)| OpenRun { run_id, session_id }).collect())
+    }
+
+    async fn open_calls(&self) -> Result<Vec<OpenCall>, ViewError> {
+        let open: Vec<OpenAttempt> =
+            self.ask(|view| oldest_first(&view.rows(), RowTable::OpenCalls, &[], &NO_KEY)).await?;
+        let open = open.into_iter();
+        Ok(open
+            .map(|OpenAttempt { call_id, session_id, .. }| OpenCall { call_id, session_id })
+            .collect())
+    }
+
+    async fn newest_call_day(&self) -> Result<Option<CallDay>, ViewError> {
+        self.ask(|view| {
+            let mut newest = None;
+            let all: (&[u8], &[u8]) = (&[], &NO_KEY);
+            view.rows().scan(RowTable::CallDays, all, ScanOrder::NewestFirst, |_, row| {
+                newest = Some(decode(RowTable::CallDays, row)?);
+                Ok(ControlFlow::Break(()))
+            })?;
+            Ok(newest)
+        })
+        .await
     }
 
     async fn sessions_where(

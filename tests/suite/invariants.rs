@@ -37,12 +37,14 @@ use crate::{
 
 /// Where each category's events are appended, and nowhere else.
 const WRITERS: [&str; 5] = [
-    "actors/src/debugger/execute.rs",
+    "actors/src/effect/loaded.rs",
     "actors/src/goal.rs",
     "actors/src/memory/record.rs",
     "actors/src/planner/service.rs",
     "actors/src/session/actor.rs",
 ];
+/// Whose streams are appended to as recorded effects.
+const STREAMED: [&str; 2] = ["actors/src/debugger/execute.rs", "actors/src/model/execute.rs"];
 /// What only the world's own port may ask: put together here, so that this file does not break the
 /// rule.
 const NOT_PURE: [&str; 4] = [".aw", "async fn", "now(", "new_id("];
@@ -77,6 +79,12 @@ fn i_3_each_category_is_written_in_one_place() {
     complaints(
         &rust(),
         where_code_has(&[".append(Append", "Append {"], "only its writer appends", elsewhere),
+    );
+    complaints(
+        &rust(),
+        where_code_has(&["impl Streamed for"], "only its writer appends", |path| {
+            !STREAMED.contains(&path) && !path.starts_with("tests/")
+        }),
     );
 }
 

@@ -135,3 +135,84 @@ fn step_of(step: StepText, index: u32) -> Result<Step, String> {
     let rationale = rationale.unwrap_or_default().trim().to_owned();
     Ok(Step { index, action, rationale, code })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn planned(text: &str) -> Result<Plan, String> {
+        plan_of(text, "goal", TaskType::Coding, "a/b")
+    }
+
+    #[test]
+    fn a_plan_is_read_whatever_is_around_it() {
+        let json =
+            r#"{"steps": [{"action": " Read it ", "rationale": "First"}, {"action": "Do it"}]}"#;
+        let plan = planned(json).unwrap();
+        assert_eq!((plan.task_type, plan.model_name.as_str()), (TaskType::Coding, "a/b"));
+        let actions: Vec<_> = plan.steps.iter().map(|step| step.action.as_str()).collect();
+        assert_eq!(actions, ["Read it", "Do it"]);
+        assert_eq!((plan.steps[1].index, plan.steps[1].rationale.as_str()), (1, ""));
+        assert_eq!(plan.estimated_tokens, 32);
+        for around in [
+            format!("```json\n{json}\n```"),
+            format!("Here is the plan:\n\n```\n{json}\n```\nShall I begin?"),
+            format!("<think>steps, hm</think>\n{json}"),
+            format!("\n  {json}  \n"),
+        ] {
+            assert_eq!(planned(&around).as_ref(), Ok(&plan), "{around}");
+        }
+        assert_eq!(planned(r#"["Read it", "Do it"]"#).unwrap().steps.len(), 2);
+        assert_eq!(planned(r#"{"steps": ["Do it"], "goal": "x"}"#).unwrap().steps.len(), 1);
+    }
+
+    #[test]
+    fn code_in_a_plan_is_kept_as_data() {
+        let text = r#"{"steps": [{"action": "a", "code": {"language": "Bash", "source": "ls"}},
+                       {"action": "b", "code": "ls"}, {"action": "c", "code": null}]}"#;
+        let codes: Vec<_> =
+            planned(text).unwrap().steps.into_iter().map(|step| step.code).collect();
+        let code =
+            |language: &str| Some(Code { language: language.to_owned(), source: "ls".to_owned() });
+        assert_eq!(codes, [code("bash"), code(""), None]);
+    }
+
+    #[test]
+    fn what_is_no_plan_is_told() {
+        let step = r#"{"action": "a", "rationale": "b"}"#;
+        let many = vec![step; STEPS_MAX + 1].join(",");
+        for (text, words) in [
+            ("", "it is not JSON"),
+            ("I will read the file.", "it is not JSON"),
+            ("{\"steps\": [", "it is not JSON"),
+            ("{\"steps\": []}", "has 0 steps, 1 to 64"),
+            (&*format!("{{\"steps\": [{many}]}}"), "has 65 steps"),
+            ("{\"steps\": \"a\"}", "`steps` must be a list"),
+            ("{\"plan\": []}", "an object with the list `steps`"),
+            ("{\"steps\": [{\"do\": \"a\"}]}", "each step needs `action`"),
+            ("{\"steps\": [\"a\", \" \"]}", "step 2 has an empty `action`"),
+            (&*" ".repeat(PLAN_BYTES_MAX + 1), "at most 65536"),
+            ("3", "an object with the list"),
+        ] {
+            let fault = planned(text).unwrap_err();
+            assert!(fault.contains(words), "{fault}");
+        }
+    }
+
+    #[test]
+    fn the_schema_has_no_other_keyword_than_small_servers_know() {
+        const KEYWORDS: [&str; 6] =
+            ["type", "properties", "required", "enum", "description", "items"];
+        fn check(schema: &Value) {
+            for (keyword, value) in schema.as_object().unwrap() {
+                assert!(KEYWORDS.contains(&keyword.as_str()), "{keyword}");
+                match keyword.as_str() {
+                    "items" => check(value),
+                    "properties" => value.as_object().unwrap().values().for_each(check),
+                    _ => {}
+                }
+            }
+        }
+        check(&schema());
+    }
+}

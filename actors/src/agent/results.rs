@@ -124,3 +124,81 @@ pub fn bounded(text: FencedText) -> String {
     });
     cut.unwrap_or_else(|| text.into_string())
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::{agent::fences::FencedWriter, mask::Mask};
+
+    const PLACE: ToolPlace = ToolPlace { turn: 3, index: 1 };
+
+    /// A result of this size.
+    fn result(bytes: usize) -> FencedText {
+        let mask = Mask::default();
+        let mut text = FencedWriter::new(&mask);
+        text.data("");
+        let empty = text.finish().as_str().len();
+        let mut text = FencedWriter::new(&mask);
+        text.data(&("y".repeat(bytes - empty - 1) + "\n"));
+        text.finish()
+    }
+
+    fn shown(done: &ToolDone) -> String {
+        match ChatMessage::from_bytes(done.blobs[0].bytes()).unwrap() {
+            ChatMessage::Tool { text, .. } => text,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn a_result_of_16_kib_is_whole_and_one_byte_more_is_cut() {
+        let call = ToolCallId(Uuid::nil());
+        let whole = done(PLACE, call, ToolOutcome::Done, result(RESULT_BYTES_MAX)).unwrap();
+        assert_eq!((shown(&whole).len(), whole.blobs.len()), (RESULT_BYTES_MAX, 1));
+        assert_eq!(whole.finished.complete, None);
+        let text = result(RESULT_BYTES_MAX + 1);
+        let cut = done(PLACE, call, ToolOutcome::Done, text.clone()).unwrap();
+        let told = shown(&cut);
+        assert!(told.len() <= RESULT_BYTES_MAX, "{}", told.len());
+        assert!(told.contains("read_output with {\"output\": \"3.2\", \"offset\": 4"), "{told}");
+        assert_eq!(cut.blobs[1].bytes(), text.as_str().as_bytes());
+        assert_eq!(cut.finished.complete, Some(MessageRef::from(&cut.blobs[1])));
+        assert_eq!(cut.finished.result, MessageRef::from(&cut.blobs[0]));
+    }
+
+    #[test]
+    fn what_is_said_to_be_left_out_is_what_is_left_out() {
+        let text: String = (0..9_000).map(|n| format!("ü{n}\n")).collect();
+        let mask = Mask::default();
+        let mut writer = FencedWriter::new(&mask);
+        writer.data(&text);
+        let text = writer.finish();
+        let call = ToolCallId(Uuid::nil());
+        let told = shown(&done(PLACE, call, ToolOutcome::Failed, text.clone()).unwrap());
+        let note = told.lines().find(|line| line.starts_with("[cut: bytes ")).unwrap();
+        let words: Vec<_> = note.split(' ').collect();
+        let (start, end): (usize, usize) = (words[2].parse().unwrap(), words[4].parse().unwrap());
+        assert!(told.starts_with(&text.as_str()[..start]) && told.ends_with(&text.as_str()[end..]));
+        assert!(start > 4_000 && text.as_str().len() - end > 11_000, "{note}");
+    }
+
+    #[test]
+    fn a_result_larger_than_a_blob_is_kept_as_far_as_one_holds() {
+        let text = result(BLOB_BYTES_MAX + 1);
+        let done = done(PLACE, ToolCallId(Uuid::nil()), ToolOutcome::Done, text).unwrap();
+        assert!(done.blobs[1].bytes().len() <= BLOB_BYTES_MAX);
+        let kept = String::from_utf8_lossy(done.blobs[1].bytes()).into_owned();
+        assert!(kept.contains(" were not kept]"));
+    }
+
+    #[test]
+    fn a_place_reads_back_from_its_name() {
+        assert_eq!(PLACE.to_string(), "3.2");
+        assert_eq!(" 3.2 ".parse(), Ok(PLACE));
+        for wrong in ["", "3", "3.0", "a.1", "1.b", "-1.1", "1.2.3", "99999999999.1"] {
+            assert_eq!(wrong.parse::<ToolPlace>(), Err(ParsePlaceError), "{wrong}");
+        }
+    }
+}

@@ -5,28 +5,22 @@
 //! An attempt whose end is unknown is followed by one with the next number, never by a silent
 //! re-run.
 
-use std::{
-    collections::{HashMap, hash_map::Entry},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use ai_factory_ports::{
-    journal::{Append, AppendError, Command},
+    journal::{AppendError, Command},
     retry_after,
 };
 use ai_factory_schemas::{
     answer::RunAnswer,
-    envelope::EventDraft,
     event::Event,
-    id::{Category, EventId, RunId, StreamId},
+    id::{Category, RunId},
     problem::Problem,
     request::RunRequest,
     run::{RunEnd, RunEvent},
 };
-use parking_lot::Mutex;
-use tokio::sync::{Semaphore, SemaphorePermit};
+use tokio::sync::SemaphorePermit;
 use tokio_util::sync::CancellationToken;
-use tracing::Instrument as _;
 
 use super::{
     decider::{Run, RunCommand},
@@ -35,38 +29,32 @@ use super::{
     perform::perform,
     workspace,
 };
-use crate::{append, blobs, decider::Decider, deps::Deps, request::RequestContext, spans};
+use crate::{
+    blobs,
+    decider::Decider,
+    deps::Deps,
+    effect::{
+        active::{ActiveEffect, ActiveEffects},
+        loaded::{Loaded, Streamed},
+        orphans::orphans,
+        slots::{EffectSlots, NoSlot},
+    },
+    request::RequestContext,
+};
 
 /// Executes runs and tracks those under way.
 pub struct Executor {
     deps: Arc<Deps>,
-    slots: Semaphore,
-    /// Permits to wait for a slot.
-    queue: Semaphore,
-    /// The runs under way here.
-    active_runs: Mutex<HashMap<RunId, RunTokens>>,
+    slots: EffectSlots,
+    active: ActiveEffects<RunId>,
 }
 
-/// The two tokens of a run under way.
-#[derive(Clone, Default)]
-struct RunTokens {
-    /// Cancelled by who wants the run to end.
-    cancel: CancellationToken,
-    /// Cancelled when the run is over.
-    over: CancellationToken,
-}
-
-/// The entry of a run under way; dropping it removes the entry, whatever ended the run.
-struct ActiveRun<'a> {
-    executor: &'a Executor,
-    run_id: RunId,
-    tokens: RunTokens,
-}
-
-impl Drop for ActiveRun<'_> {
-    fn drop(&mut self) {
-        self.executor.active_runs.lock().remove(&self.run_id);
-        self.tokens.over.cancel();
+impl Streamed for Run {
+    fn own(event: Event) -> Option<RunEvent> {
+        match event {
+            Event::Run(event) => Some(event),
+            _ => None,
+        }
     }
 }
 
@@ -93,26 +81,17 @@ fn command(context: &RequestContext, asked: &RunRequest) -> Option<Command> {
     context.command("run", &(language, code, stdin, files, return_files))
 }
 
-/// A run's stream, folded.
-#[derive(Default)]
-struct LoadedRun {
-    run: Run,
-    version: u64,
-}
-
 impl Executor {
     /// An executor with no run under way.
     pub fn new(deps: Arc<Deps>) -> Self {
-        let slots = Semaphore::new(deps.limits.runs_max);
-        let queue = Semaphore::new(deps.limits.runs_waiting_max);
-        Self { deps, slots, queue, active_runs: Mutex::default() }
+        let slots = EffectSlots::bounded(deps.limits.runs_max, deps.limits.runs_waiting_max);
+        Self { deps, slots, active: ActiveEffects::default() }
     }
 
     /// Ends a run that is under way, and closes the record of one whose end is unknown. The result
     /// says whether it was under way.
     pub async fn cancel(&self, run_id: RunId) -> Result<bool, Problem> {
-        if let Some(tokens) = self.active_runs.lock().get(&run_id) {
-            tokens.cancel.cancel();
+        if self.active.cancel(run_id) {
             return Ok(true);
         }
         self.abandon(run_id, "its end is unknown, and nobody waits for it").await?;
@@ -154,31 +133,16 @@ impl Executor {
         };
         let mut is_new = asked.run_id.is_none() && command.is_none();
         loop {
-            let entry = self.claim(run_id).await;
-            let loaded = if is_new { LoadedRun::default() } else { self.load(run_id).await? };
-            if loaded.run.is_over() {
-                return Ok((run_id, loaded.run));
+            let entry = self.active.claim(run_id).await;
+            let loaded = if is_new { Loaded::default() } else { self.load(run_id).await? };
+            if loaded.state.is_over() {
+                return Ok((run_id, loaded.state));
             }
             match self.execute(context, &asked, command.clone(), entry, loaded).await? {
                 Execution::Finished(run) => return Ok((run_id, *run)),
                 // I-5: the key took effect in between. The other run is joined, or answered.
                 Execution::DuplicateOf(other) => (run_id, is_new) = (other, false),
             }
-        }
-    }
-
-    /// Registers the run as under way here, waiting until it is not under way elsewhere in the
-    /// process.
-    async fn claim(&self, run_id: RunId) -> ActiveRun<'_> {
-        loop {
-            let over = match self.active_runs.lock().entry(run_id) {
-                Entry::Occupied(entry) => entry.get().over.clone(),
-                Entry::Vacant(entry) => {
-                    let tokens = entry.insert(RunTokens::default()).clone();
-                    return ActiveRun { executor: self, run_id, tokens };
-                }
-            };
-            over.cancelled().await;
         }
     }
 
@@ -202,21 +166,21 @@ impl Executor {
         context: &RequestContext,
         asked: &RunRequest,
         command: Option<Command>,
-        entry: ActiveRun<'_>,
-        mut loaded: LoadedRun,
+        entry: ActiveEffect<'_, RunId>,
+        mut loaded: Loaded<Run>,
     ) -> Result<Execution, Problem> {
-        let run_id = entry.run_id;
+        let run_id = entry.id();
         let sandbox = &*self.deps.sandbox;
         let is_supported = sandbox.supports(&asked.language);
         // A refusal for lack of room leaves no record.
-        let _slot = if is_supported { Some(self.slot(&entry.tokens.cancel).await?) } else { None };
+        let _slot = if is_supported { Some(self.slot(entry.cancel()).await?) } else { None };
         let isolation = sandbox.isolation();
         let run_wall_max = self.deps.limits.run_wall_max.as_millis();
         let wall_ms_max =
             asked.wall_ms_max.unwrap_or(u64::try_from(run_wall_max).unwrap_or(u64::MAX));
-        let is_repeat = loaded.run.requested().is_some();
+        let is_repeat = loaded.state.requested().is_some();
         let tree = workspace::tree(asked)?;
-        if loaded.run.requested().is_some_and(|requested| requested.input.workspace != tree) {
+        if loaded.state.requested().is_some_and(|requested| requested.input.workspace != tree) {
             let sentence = format!("the run {run_id} was requested with other files before");
             return Err(Problem::conflict(sentence));
         }
@@ -243,40 +207,31 @@ impl Executor {
             }
         };
         let events =
-            loaded.run.decide(begin).map_err(|refused| Problem::conflict(refused.to_string()))?;
+            loaded.state.decide(begin).map_err(|refused| Problem::conflict(refused.to_string()))?;
         let first = self.append(context, run_id, &mut loaded, events, command, blobs).await?;
         if let Some(other) = first {
             return Ok(Execution::DuplicateOf(other));
         }
-        if let Some(effect) = loaded.run.pending().into_iter().next() {
-            let cancel = &entry.tokens.cancel;
+        if let Some(effect) = loaded.state.pending().into_iter().next() {
             let (outcome, blobs) =
-                perform(&self.deps, context, run_id, effect, asked, cancel).await;
-            let events = loaded.run.settle(outcome);
+                perform(&self.deps, context, run_id, effect, asked, entry.cancel()).await;
+            let events = loaded.state.settle(outcome);
             self.append(context, run_id, &mut loaded, events, None, blobs).await?;
         }
-        Ok(Execution::Finished(Box::new(loaded.run)))
+        Ok(Execution::Finished(Box::new(loaded.state)))
     }
 
     /// Waits for a free slot; refused if the queue is full.
     async fn slot(&self, cancel: &CancellationToken) -> Result<SemaphorePermit<'_>, Problem> {
-        if let Ok(slot) = self.slots.try_acquire() {
-            return Ok(slot);
-        }
-        let Ok(_ticket) = self.queue.try_acquire() else {
-            let waiting = self.deps.limits.runs_waiting_max;
-            let sentence = format!("{waiting} runs are waiting already: try again");
-            return Err(Problem::busy(sentence, retry_after::RUN));
-        };
-        let slot = async {
-            tokio::select! {
-                slot = self.slots.acquire() => {
-                    slot.map_err(|_| Problem::unavailable("the debugger is stopping"))
-                }
-                () = cancel.cancelled() => Err(Problem::conflict("cancelled before it began")),
+        self.slots.take(cancel).await.map_err(|reason| match reason {
+            NoSlot::Full => {
+                let waiting = self.deps.limits.runs_waiting_max;
+                let sentence = format!("{waiting} runs are waiting already: try again");
+                Problem::busy(sentence, retry_after::RUN)
             }
-        };
-        slot.instrument(spans::wait_for_slot()).await
+            NoSlot::Cancelled => Problem::conflict("cancelled before it began"),
+            NoSlot::Stopping => Problem::unavailable("the debugger is stopping"),
+        })
     }
 
     /// Appends and folds; returns the first run if the command had already taken effect.
@@ -284,43 +239,16 @@ impl Executor {
         &self,
         context: &RequestContext,
         run_id: RunId,
-        loaded: &mut LoadedRun,
+        loaded: &mut Loaded<Run>,
         events: Vec<RunEvent>,
         command: Option<Command>,
         blobs: Blobs,
     ) -> Result<Option<RunId>, Problem> {
-        let (clock, ids) = (&self.deps.clock, &self.deps.ids);
-        let drafts = events
-            .iter()
-            .map(|event| EventDraft {
-                id: EventId(ids.new_id()),
-                time: clock.now(),
-                event: event.clone().into(),
-                trail: context.trail(),
-            })
-            .collect();
-        let append = Append {
-            stream: run_id.into(),
-            expected: loaded.version,
-            events: drafts,
-            command,
-            blobs,
-        };
-        let journal = &*self.deps.journal;
-        // A run that has not begun is refused; what has happened is recorded, however long that
-        // takes.
-        let appended = match loaded.version {
-            0 => append::append(journal, append).await,
-            _ => append::append_with_retry(journal, append).await,
+        let stream = run_id.into();
+        let first = loaded.append(&self.deps, context, stream, &events, command, blobs).await?;
+        if let Some(first) = first {
+            return Ok(Some(RunId(first.id)));
         }
-        .map_err(Problem::from)?;
-        if appended.repeated {
-            return Ok(Some(RunId(appended.stream.id)));
-        }
-        for event in &events {
-            loaded.run.evolve(event).map_err(|illegal| Problem::internal(illegal.to_string()))?;
-        }
-        loaded.version = appended.version;
         for event in &events {
             if let RunEvent::Finished(finished) = event {
                 self.deps.metrics.run_ended(finished.end.ended_by);
@@ -329,20 +257,8 @@ impl Executor {
         Ok(None)
     }
 
-    async fn load(&self, run_id: RunId) -> Result<LoadedRun, Problem> {
-        let stream = StreamId::from(run_id);
-        let recorded = self.deps.journal.load(stream, 0).await.map_err(Problem::from)?;
-        let version = recorded.last().map_or(0, |last| last.version);
-        let events: Vec<_> = recorded
-            .into_iter()
-            .filter_map(|recorded| match recorded.event {
-                Event::Run(event) => Some(event),
-                _ => None,
-            })
-            .collect();
-        let run = Run::fold(&events)
-            .map_err(|illegal| Problem::internal(format!("{stream}: {illegal}")))?;
-        Ok(LoadedRun { run, version })
+    async fn load(&self, run_id: RunId) -> Result<Loaded<Run>, Problem> {
+        Loaded::load(&*self.deps.journal, run_id.into()).await
     }
 
     async fn answer(&self, run_id: RunId, run: &Run) -> Result<RunAnswer, Problem> {
@@ -385,25 +301,26 @@ impl Executor {
     }
 
     async fn try_abandon_orphans(&self) -> Result<(), Problem> {
-        let views = &self.deps.views;
-        let open = views.open_sessions().await.map_err(Problem::from)?;
-        for orphan in views.open_runs().await.map_err(Problem::from)? {
-            let awaited = orphan.session_id.is_some_and(|session| open.contains(&session));
-            if awaited || self.active_runs.lock().contains_key(&orphan.run_id) {
-                continue;
+        let views = &*self.deps.views;
+        let open = async {
+            let open = views.open_runs().await?;
+            Ok(open.into_iter().map(|open| (open.run_id, open.session_id)).collect())
+        };
+        for run_id in orphans(views, open).await? {
+            if !self.active.contains(run_id) {
+                let reason = "the factory stopped while it ran, and nobody waits for it";
+                self.abandon(run_id, reason).await?;
             }
-            let reason = "the factory stopped while it ran, and nobody waits for it";
-            self.abandon(orphan.run_id, reason).await?;
         }
         Ok(())
     }
 
     /// Closes the record of a run; no effect if the run is over or does not exist.
     async fn abandon(&self, run_id: RunId, reason: &str) -> Result<(), Problem> {
-        let _entry = self.claim(run_id).await;
+        let _entry = self.active.claim(run_id).await;
         let mut loaded = self.load(run_id).await?;
         let reason = reason.to_owned();
-        let Ok(events) = loaded.run.decide(RunCommand::Abandon { reason }) else { return Ok(()) };
+        let Ok(events) = loaded.state.decide(RunCommand::Abandon { reason }) else { return Ok(()) };
         let context = RequestContext::internal(&*self.deps.ids);
         self.append(&context, run_id, &mut loaded, events, None, Vec::new()).await?;
         Ok(())

@@ -3,7 +3,11 @@
 use std::{collections::HashSet, time::Duration};
 
 use ai_factory_schemas::{
-    envelope::Trail, id::RunId, session::SessionEvent, text::Blob, time::Timestamp,
+    envelope::Trail,
+    id::{CallId, RunId},
+    session::SessionEvent,
+    text::Blob,
+    time::Timestamp,
 };
 use ractor::ActorProcessingErr;
 use tokio::time::Instant;
@@ -33,6 +37,8 @@ pub struct SessionActorState {
     pub(super) deadline: Instant,
     /// Abandoned runs; the debugger is told once that is on disk.
     pub(super) abandoned_runs: Vec<RunId>,
+    /// The call that is abandoned; the model's actor is told once that is on disk.
+    pub(super) abandoned_call: Option<CallId>,
     pub(super) tasks: Tasks,
     /// The trail of the session's events and requests.
     pub(super) trail: Trail,
@@ -55,6 +61,7 @@ impl SessionActorState {
             in_flight: HashSet::new(),
             deadline: Instant::now(),
             abandoned_runs: Vec::new(),
+            abandoned_call: None,
             tasks: Tasks::default(),
             span: Span::none(),
             restarted: false,
@@ -98,6 +105,12 @@ impl SessionActorState {
             ) {
                 let open: Vec<_> = self.session.open_runs().collect();
                 self.abandoned_runs.extend(awaited.into_iter().filter(|run| !open.contains(run)));
+            }
+            if matches!(event, SessionEvent::Concluded(_)) {
+                self.abandoned_call = self.in_flight.iter().find_map(|effect| match effect {
+                    SessionEffect::Call { call_id, .. } => Some(*call_id),
+                    _ => None,
+                });
             }
             self.unsaved.push(event);
         }

@@ -203,6 +203,8 @@ impl SessionActorState {
         let limits = self.start.deps.limits.clone();
         self.set_deadline();
         let sessions = Arc::clone(&self.start.deps.sessions);
+        // A session that waits for somebody was not under way in the crash.
+        let waited = sessions.waiting.has(self.start.id);
         if self.version > 0 {
             if let Some(reply) = sessions.early_cancel(self.start.id) {
                 // Cancelled before it resumed: no step begins again.
@@ -213,7 +215,7 @@ impl SessionActorState {
             sessions.actor_started(self.start.id, myself.get_derived());
             let resume = SessionCommand::Resume {
                 repeatable: limits.repeat_unknown && self.start.deps.sandbox.is_repeatable(),
-                after_crash: self.restarted || !self.start.deps.ended_in_order,
+                after_crash: self.restarted || !(waited || self.start.deps.ended_in_order),
                 resumes_max: limits.session_resumes_max,
                 next: self.next(),
             };
@@ -290,7 +292,7 @@ impl SessionActorState {
                 Err(error) => return Err(error.into()),
             }
         }
-        self.notify_debugger();
+        self.notify_abandoned();
         if over {
             let SessionStart { id, deps, .. } = &self.start;
             let answer = async || {

@@ -7,15 +7,15 @@ use ai_factory_ports::{
     request_reply::call,
 };
 use ai_factory_schemas::{
-    answer::{Dispatched, RunCancelAnswer, SearchAnswer},
+    answer::{CallCancelAnswer, Dispatched, RunCancelAnswer, SearchAnswer},
     envelope::Trail,
-    id::{RunId, SessionId},
+    id::{CallId, RunId, SessionId},
     limit::{CONTEXT_ITEM_BYTES_MAX, CONTEXT_ITEMS_MAX, QUERY_BYTES_MAX},
     plan::Plan,
     problem::{Detail, PathSegment, Problem},
-    request::{CancelRun, Dispatch, PlannerKind, SearchMemory},
+    request::{CancelCall, CancelRun, Dispatch, PlannerKind, SearchMemory},
     session::Recalled,
-    subject::operation,
+    subject::{MODEL_CANCEL, operation},
 };
 use futures_util::stream::{FuturesUnordered, StreamExt as _};
 use tokio::time::{Instant, timeout_at};
@@ -246,6 +246,24 @@ pub async fn cancel(deps: Arc<Deps>, run_id: RunId) {
     .await;
     if let Err(problem) = told {
         tracing::debug!(%problem, %run_id, "the debugger could not be told that a run was abandoned");
+    }
+}
+
+/// Tells the model's actor that nobody waits for a call any longer.
+pub async fn cancel_call(deps: Arc<Deps>, call_id: CallId) {
+    let mut headers = Headers::default();
+    headers.set(header::OUTPUTS, header::RECORDED);
+    let told: Result<CallCancelAnswer, Problem> = call(
+        &*deps.bus,
+        &deps.subjects,
+        MODEL_CANCEL,
+        &CancelCall { call_id },
+        headers,
+        QUESTION_MAX,
+    )
+    .await;
+    if let Err(problem) = told {
+        tracing::debug!(%problem, %call_id, "the model's actor could not be told that a call was abandoned");
     }
 }
 

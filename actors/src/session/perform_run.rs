@@ -35,8 +35,6 @@ pub(super) struct RunTerms {
     workspace: Option<SessionWorkspace>,
     check: Option<Check>,
     protect: Vec<String>,
-    /// The turn that the next check after the work belongs to.
-    turn: Option<u32>,
 }
 
 impl RunTerms {
@@ -45,7 +43,6 @@ impl RunTerms {
             workspace: session.workspace().cloned(),
             check: session.check().cloned(),
             protect: session.opened().map(|opened| opened.protect.clone()).unwrap_or_default(),
-            turn: session.conversation().map(|conversation| conversation.turns()),
         }
     }
 
@@ -134,7 +131,7 @@ pub(super) async fn check(
         restored,
         changed_tests,
         diagnosis: end.diagnosis.map(|it| *it),
-        turn: terms.turn.filter(|_| moment == CheckMoment::After),
+        turn: None,
     };
     Ok((finished, blob))
 }

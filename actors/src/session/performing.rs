@@ -63,9 +63,12 @@ impl SessionActorState {
         });
     }
 
-    /// Tells the debugger of abandoned runs. Best effort: a run that is not cancelled ends by its
-    /// wall time limit, and its record is closed at the next start.
-    pub(super) fn notify_debugger(&mut self) {
+    /// Tells the debugger of abandoned runs, and the model's actor of an abandoned call. Best effort:
+    /// what is not cancelled ends by its time limit, and its record is closed at the next start.
+    pub(super) fn notify_abandoned(&mut self) {
+        if let Some(call_id) = self.abandoned_call.take() {
+            spawn_detached(perform::cancel_call(Arc::clone(&self.start.deps), call_id));
+        }
         for run_id in self.abandoned_runs.drain(..) {
             spawn_detached(perform::cancel(Arc::clone(&self.start.deps), run_id));
         }

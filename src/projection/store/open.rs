@@ -17,7 +17,7 @@ use crate::{
 };
 
 /// The layout of the rows. A file with another number is dropped and rebuilt.
-const FORMAT: u64 = 2;
+const FORMAT: u64 = 3;
 const FORMAT_NAME: &str = "format";
 const META: TableDefinition<'static, &'static str, u64> = TableDefinition::new("meta");
 

@@ -12,7 +12,7 @@ pub(super) const MARKS: TableDefinition<'static, &'static str, &'static [u8]> =
 pub(super) const CHECKPOINTS: TableDefinition<'static, &'static str, u64> =
     TableDefinition::new("checkpoints");
 /// The row projections, each with a checkpoint of its own.
-pub(super) const PROJECTIONS: [&str; 3] = ["logs", "runs", "sessions"];
+pub(super) const PROJECTIONS: [&str; 4] = ["logs", "runs", "sessions", "calls"];
 
 /// The position up to which all row projections are folded in this commit.
 pub(super) fn mark_in(base: &ReadTransaction) -> Result<Mark, RowError> {

@@ -457,6 +457,12 @@ impl TestFactory {
         Self::start_as(limits(), true, dir, false, Arc::new(NoModel)).await
     }
 
+    /// The same, with a model.
+    pub(crate) async fn restart_with_model(self, limits: Limits, model: Arc<dyn Model>) -> Self {
+        let dir = self.stop().await;
+        Self::start_with_model(limits, dir, model).await
+    }
+
     async fn stop(mut self) -> TempDir {
         self.tree.take().unwrap().stop().await;
         self.relay.abort();

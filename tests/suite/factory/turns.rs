@@ -4,21 +4,21 @@ use ai_factory_schemas::{
     answer::{BudgetAnswer, GoalAnswer, SessionCalls, SessionFiles, SessionPending},
     check::Check,
     id::{SessionId, SessionRef},
-    model::Budget,
+    model::{Budget, ModelErrorClass},
     request::{AnswerQuestion, ChangeBudget, GoalBudget, GoalFile},
     session::{SessionPhase, WaitReason},
 };
 use serde_json::json;
 
 use super::{harness::*, workspace::text};
-use crate::support::scripted_model::{NAME, Said, ScriptedModel, finish, plan, tool};
+use crate::support::conversing_model::{ConversingModel, NAME, Said, finish, plan, tool};
 
-pub(super) async fn start(script: Vec<Said>) -> (TestFactory, Arc<ScriptedModel>) {
+pub(super) async fn start(script: Vec<Said>) -> (TestFactory, Arc<ConversingModel>) {
     start_within(script, limits()).await
 }
 
-async fn start_within(script: Vec<Said>, limits: Limits) -> (TestFactory, Arc<ScriptedModel>) {
-    let model = Arc::new(ScriptedModel::new(script));
+async fn start_within(script: Vec<Said>, limits: Limits) -> (TestFactory, Arc<ConversingModel>) {
+    let model = Arc::new(ConversingModel::new(script));
     let dir = TempDir::new().unwrap();
     let factory = TestFactory::start_with_model(limits, dir, Arc::clone(&model) as _).await;
     (factory, model)
@@ -252,8 +252,8 @@ async fn a_caller_that_waits_for_a_time_hears_by_then_how_far_it_is() {
     let answer: GoalAnswer =
         request_reply::call(bus, subjects, operation, &which(id), headers, PATIENCE).await.unwrap();
     assert_eq!(pending(answer).status, SessionPhase::Running);
-    let ended = wait(&factory, id);
-    let cancel = factory.call::<SessionStatusAnswer>(operation::SUPERVISOR_CANCEL, &which(id));
+    let (ended, selected) = (wait(&factory, id), which(id));
+    let cancel = factory.call::<SessionStatusAnswer>(operation::SUPERVISOR_CANCEL, &selected);
     let (ended, cancelled) = tokio::join!(ended, cancel);
     cancelled.unwrap();
     assert_eq!(concluded(ended).end, SessionEnd::Cancelled);
@@ -288,7 +288,7 @@ async fn terms_beyond_the_settings_and_a_window_too_small_are_refused_before_any
     }
     assert_eq!(factory.journal.head().position, 0);
 
-    let model = Arc::new(ScriptedModel::new(vec![plan()]).with_window(2_048));
+    let model = Arc::new(ConversingModel::new(vec![plan()]).with_window(2_048));
     let dir = TempDir::new().unwrap();
     let factory = TestFactory::start_with_model(limits(), dir, model).await;
     let refused = factory.call::<GoalAnswer>(operation::SUPERVISOR_RUN, &goal("x")).await;
@@ -303,6 +303,51 @@ async fn a_cost_limit_without_prices_is_refused() {
     let (factory, _) = start_within(vec![plan(), finish("done")], limits).await;
     let refused = factory.call::<GoalAnswer>(operation::SUPERVISOR_RUN, &goal("x")).await;
     assert!(refused.unwrap_err().sentence().contains("`model_prices`"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_model_that_cannot_be_asked_is_told_with_its_reason_and_asked_once() {
+    let (factory, model) = start(vec![Said::Fails(ModelErrorClass::Credentials)]).await;
+    let failed = factory.call::<GoalAnswer>(operation::SUPERVISOR_RUN, &goal("x")).await;
+    let told = failed.unwrap_err().sentence();
+    assert!(told.contains("the script says so"), "{told}");
+    assert_eq!(model.asked.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn as_many_sessions_wait_as_the_setting_says_and_further_goals_are_refused() {
+    let ask = tool("ask", json!({ "question": "Which colour?" }));
+    let mut limits = limits();
+    limits.model.sessions_waiting_max = 1;
+    let (factory, _) = start_within(vec![plan(), ask, finish("done")], limits).await;
+    let waiting = pending(run(&factory, &asking("Paint it")).await);
+    let refused = factory.call::<GoalAnswer>(operation::SUPERVISOR_RUN, &asking("And that")).await;
+    let refused = refused.unwrap_err();
+    assert!(refused.status == 503 && refused.sentence().contains("sessions_waiting_max"));
+    answer(&factory, waiting.session_id, "blue").await.unwrap();
+    concluded(wait(&factory, waiting.session_id).await);
+    pending(run(&factory, &asking("And that")).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_that_the_day_has_no_room_for_waits_and_is_tried_again_at_a_restart() {
+    let script = || vec![plan(), program("1"), finish("1")];
+    let mut poor = limits();
+    poor.model.day.tokens_max = 1_000;
+    let (factory, model) = start_within(script(), poor).await;
+    let waiting = pending(run(&factory, &goal("Compute it")).await);
+    assert_eq!(waiting.status, SessionPhase::Waiting(WaitReason::Budget));
+    assert!(waiting.waits_for.contains("model_day_tokens_max"), "{}", waiting.waits_for);
+    assert_eq!(model.asked.load(Ordering::SeqCst), 0);
+    let told: BudgetAnswer =
+        factory.call(operation::SUPERVISOR_BUDGET, &no_change(waiting.session_id)).await.unwrap();
+    assert_eq!((told.budget.tokens_spent, told.budget.tokens_reserved), (0, 0));
+
+    let model = Arc::new(ConversingModel::new(script()));
+    let factory = factory.restart_with_model(limits(), model).await;
+    wait_for(&mut factory.events().await, "session.concluded").await;
+    let answer = concluded(wait(&factory, waiting.session_id).await);
+    assert_eq!((&*answer.result, answer.status), ("1", SessionStatus::Success));
 }
 
 /// The files of a session now.

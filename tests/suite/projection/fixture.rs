@@ -14,10 +14,12 @@ use ai_factory_ports::{
     views::{SearchQuery, SessionFilter, Views},
 };
 use ai_factory_schemas::{
+    call::{CallAbandoned, CallRequested},
     envelope::{EventDraft, Recorded, Trail},
     event::Event,
-    id::{EventId, MemoryId, PlanId, RequestId, RunId, SessionId, StreamId},
+    id::{CallId, EventId, MemoryId, PlanId, RequestId, RunId, SessionId, StreamId},
     memory::{MemoryExpired, MemoryForgotten, MemoryRemembered},
+    model::{Charge, ModelEndpoint, ModelParameters, ModelProtocol, Reservation, ToolProtocol},
     plan::{Plan, PlanProposed, Step, TaskType},
     run::{
         EndedBy, Isolation, IsolationLevel, RunAbandoned, RunDispatched, RunEnd, RunFinished,
@@ -27,7 +29,7 @@ use ai_factory_schemas::{
         Resolution, SessionConcluded, SessionEnd, SessionOpened, SessionPlanned, SessionStatus,
         StepDispatched, StepFinished, StepResolved, StepUnknown,
     },
-    text::Text,
+    text::{BlobHash, Text},
     time::Timestamp,
 };
 use ai_factory_tail::Tail;
@@ -263,6 +265,53 @@ impl Kit {
         self.append(session, concluded).await
     }
 
+    /// Requests an attempt of a call that reserves so many tokens.
+    pub async fn request_call(
+        &self,
+        call: CallId,
+        (attempt, session_id): (u32, Option<SessionId>),
+        (day, tokens): (&str, u64),
+    ) {
+        let requested = CallRequested {
+            session_id,
+            turn: 1,
+            attempt,
+            endpoint: ModelEndpoint {
+                model: "test/model".into(),
+                url: "http://127.0.0.1:9".into(),
+                protocol: ModelProtocol::ChatCompletions,
+                tools: ToolProtocol::Native,
+            },
+            parameters: ModelParameters {
+                temperature_milli: None,
+                seed: None,
+                output_tokens_max: 1,
+                context_tokens: 2,
+            },
+            request: BlobHash::of(b"request"),
+            predecessor: None,
+            kept: 0,
+            appended: Vec::new(),
+            tools: None,
+            schema: None,
+            reserved: Reservation {
+                input_tokens: tokens,
+                output_tokens: 0,
+                cost_micros: Some(2 * tokens),
+            },
+            prices: None,
+            day: day.into(),
+        };
+        self.append(call, requested).await;
+    }
+
+    /// Abandons an attempt of a call.
+    pub async fn abandon_call(&self, call: CallId, attempt: u32, tokens: u64) {
+        let charged =
+            Charge { tokens, cost_micros: Some(2 * tokens), estimated: true, overrun: false };
+        self.append(call, CallAbandoned { attempt, reason: "test".into(), charged }).await;
+    }
+
     /// Does `steps` things by chance, the same for the same seed: streams are open beside each
     /// other.
     pub async fn live(&self, seed: u64, steps: usize) {
@@ -384,6 +433,8 @@ pub async fn answers(views: &Projections) -> String {
     add(&sessions);
     add(&views.history(500).await.unwrap());
     add(&views.open_sessions().await.unwrap());
+    add(&views.open_calls().await.unwrap());
+    add(&views.newest_call_day().await.unwrap());
     for row in sessions {
         add(&views.session(row.session_id).await.unwrap());
         add(&views.runs_of_session(row.session_id).await.unwrap());

@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 
 use ai_factory::projection::{Access, Projections};
-use ai_factory_ports::views::{OpenRun, SearchQuery, SessionFilter, Views};
+use ai_factory_ports::views::{CallDay, OpenCall, OpenRun, SearchQuery, SessionFilter, Views};
 use ai_factory_schemas::{
-    id::{RunId, SessionId},
+    id::{CallId, RunId, SessionId},
     plan::TaskType,
     run::RunStatus,
     session::SessionEnd,
@@ -27,6 +27,8 @@ async fn an_empty_journal_has_empty_answers() {
         assert!(views.history(10).await.unwrap().is_empty());
         assert!(views.open_runs().await.unwrap().is_empty());
         assert!(views.open_sessions().await.unwrap().is_empty());
+        assert!(views.open_calls().await.unwrap().is_empty());
+        assert_eq!(views.newest_call_day().await.unwrap(), None);
         assert_eq!(views.session(SessionId(Uuid::nil())).await.unwrap(), None);
         assert!(of_request(&views, "none", 10).await.is_empty());
         assert!(views.sessions_beginning("0", 10).await.unwrap().is_empty());
@@ -74,6 +76,41 @@ async fn a_run_is_running_until_it_ends() {
     let rows = views.runs(10).await.unwrap();
     assert_eq!((&*rows[0].status, &*rows[1].status), ("abandoned", "timeout"));
     assert!(views.open_runs().await.unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn a_day_has_what_its_calls_were_charged_and_what_is_set_aside_for_those_under_way() {
+    let kit = Kit::new();
+    let views = kit.open(Access::Write);
+    let (one, two, session) = (CallId(kit.id()), CallId(kit.id()), SessionId(kit.id()));
+    kit.request_call(one, (1, Some(session)), ("2026-12-01", 100)).await;
+    kit.request_call(two, (1, None), ("2026-12-01", 10)).await;
+    let day = |day: &str, tokens| CallDay { day: day.into(), tokens, cost_micros: 2 * tokens };
+    assert_eq!(views.newest_call_day().await.unwrap(), Some(day("2026-12-01", 110)));
+    let open = [
+        OpenCall { call_id: one, session_id: Some(session) },
+        OpenCall { call_id: two, session_id: None },
+    ];
+    assert_eq!(views.open_calls().await.unwrap(), open);
+
+    kit.abandon_call(one, 1, 30).await;
+    assert_eq!(views.newest_call_day().await.unwrap(), Some(day("2026-12-01", 40)));
+    kit.request_call(one, (2, Some(session)), ("2026-12-02", 7)).await;
+    // What ends after midnight counts against the day on which it began.
+    kit.abandon_call(two, 1, 1_000).await;
+    let expected = (Some(day("2026-12-02", 7)), vec![open[0]]);
+    let newest = views.newest_call_day().await.unwrap();
+    assert_eq!((newest, views.open_calls().await.unwrap()), expected);
+
+    views.close().await.unwrap();
+    let reader = kit.open(Access::Read);
+    for views in [&views, &reader] {
+        let newest = views.newest_call_day().await.unwrap();
+        assert_eq!((newest, views.open_calls().await.unwrap()), expected);
+    }
+    let before = views.digest().await.unwrap();
+    views.rebuild().await.unwrap();
+    assert_eq!(views.digest().await.unwrap(), before);
 }
 
 #[tokio::test]

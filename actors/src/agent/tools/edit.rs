@@ -7,8 +7,9 @@ use ai_factory_schemas::{
 use serde::Deserialize;
 
 use super::{
-    ToolEnd, ToolTerms, arguments,
+    arguments,
     files::{self, file_name},
+    terms::{ToolEnd, ToolTerms},
 };
 use crate::{
     agent::{
@@ -174,4 +175,90 @@ fn not_found(text: &mut FencedWriter<'_>, name: &str, content: &str, old: &str) 
 fn without_space(text: &str) -> String {
     let lines: Vec<String> = text.lines().map(|line| line.split_whitespace().collect()).collect();
     lines.join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::{
+        super::files::tests::{after, manifest},
+        *,
+    };
+
+    fn edited_of(content: &str, old_text: &str, new_text: &str) -> (ToolEnd, WorkspaceManifest) {
+        let files = manifest(&[("a.py", content)]);
+        let arguments = json!({ "path": "a.py", "old_text": old_text, "new_text": new_text });
+        let edit: EditArguments = arguments::read(EDIT_FILE, &arguments.to_string()).unwrap();
+        let limits = WorkspaceLimits::default();
+        let end = edited(&files, &limits, &edit, content.as_bytes(), &Mask::default());
+        let after = after(&files, &end);
+        (end, after)
+    }
+
+    #[test]
+    fn a_text_that_stands_once_is_replaced_and_nothing_else() {
+        for (content, old, new, expected, words) in [
+            ("a\nb\nc\n", "b", "B", "a\nB\nc\n", "at line 2; it has 6 bytes"),
+            ("a\nb\nc\n", "b\nc", "1\n2\n3", "a\n1\n2\n3\n", "at lines 2 to 4"),
+            ("a\nb\n", "b\n", "", "a\n", "at line 2"),
+            ("ä$1\\n", "$1\\n", "€", "ä€", "at line 1"),
+            ("a\r\nb\r\n", "a\nb", "x\ny", "x\r\ny\r\n", "at lines 1 to 2"),
+            ("a\r\nb\nc", "b\nc", "d", "a\r\nd", "at line 2"),
+        ] {
+            let (end, after) = edited_of(content, old, new);
+            assert_eq!(end.outcome, ToolOutcome::Done, "{}", end.text.as_str());
+            assert!(end.text.as_str().contains(words), "{}", end.text.as_str());
+            assert_eq!(after, manifest(&[("a.py", expected)]), "{content:?}");
+        }
+    }
+
+    #[test]
+    fn a_text_that_is_not_there_once_changes_nothing_and_the_answer_helps() {
+        let lines = "def f():\n\treturn  1\n\n    x = 2\n";
+        for (content, old, words) in [
+            ("x\nx\nx\n", "x", "stands in `a.py` 3 times, at line 1, 2, 3: nothing was changed"),
+            ("aaa", "aa", "stands in `a.py` more than once, overlapping itself"),
+            (
+                lines,
+                "def f():\n    return 1\n",
+                "The lines 1 to 2 differ from it in white space alone",
+            ),
+            (lines, "x=2", "The lines 4 to 4 differ"),
+            (lines, "def f():\n    return 2", "Its first line stands at line 1, but"),
+            (lines, "class A:", "what you expect is not in it"),
+            (lines, "   \n ", "Read the file first"),
+            ("", "a", "what you expect is not in it"),
+        ] {
+            let (end, after) = edited_of(content, old, "new");
+            assert_eq!(end.outcome, ToolOutcome::Failed, "{}", end.text.as_str());
+            assert!(end.text.as_str().contains(words), "{old:?}: {}", end.text.as_str());
+            assert_eq!(after, manifest(&[("a.py", content)]));
+        }
+        let (end, _) = edited_of(lines, "def f():\n    return 1\n", "");
+        assert!(end.text.as_str().contains("\ndef f():\n\treturn  1\n[end "));
+    }
+
+    #[test]
+    fn nothing_to_replace_nothing_to_change_and_what_is_no_text_are_refused() {
+        for (content, old, new, words) in [
+            ("a", "", "b", "`old_text` is empty"),
+            ("a", "a", "a", "are the same"),
+            ("a\0b", "a", "b", "is no text"),
+        ] {
+            let (end, after) = edited_of(content, old, new);
+            assert!(end.text.as_str().contains(words), "{}", end.text.as_str());
+            assert_ne!(end.outcome, ToolOutcome::Done);
+            assert_eq!(after, manifest(&[("a.py", content)]));
+        }
+    }
+
+    #[test]
+    fn a_file_of_equal_lines_is_searched_in_no_time() {
+        let content = "a\n".repeat(500_000);
+        let (end, _) = edited_of(&content, &format!("{}b", "a \n".repeat(50_000)), "");
+        assert!(end.text.as_str().contains("Its first line stands at line 1"));
+        let (end, _) = edited_of(&content, &"a\n".repeat(100_000), "");
+        assert!(end.text.as_str().contains("5 times"), "{}", end.text.as_str());
+    }
 }

@@ -56,3 +56,44 @@ fn without_numbers(text: &str) -> String {
     }
     bare
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{
+        super::{files::tests::manifest, run_report::tests::ended},
+        *,
+    };
+
+    fn failed(code: &str, file: &str, exit_code: i32, stderr: &str) -> BlobHash {
+        let files = manifest(&[("a", file)]);
+        let ran = RanCode { language: "python", code, stdin: None, files: &files };
+        name(&ran, &ended(EndedBy::Exit, exit_code), stderr)
+    }
+
+    #[test]
+    fn the_same_code_on_the_same_files_that_fails_the_same_way_has_one_name() {
+        let one = failed("c", "f", 1, "at 0x7f3a21 after 0.21s\nValueError: no 3 at 10:02:11 \n\n");
+        assert_eq!(one, failed("c", "f", 1, "ValueError: no 55 at 11:59:03"));
+        for other in [
+            failed("d", "f", 1, "ValueError: no 3 at 10:02:11"),
+            failed("c", "g", 1, "ValueError: no 3 at 10:02:11"),
+            failed("c", "f", 2, "ValueError: no 3 at 10:02:11"),
+            failed("c", "f", 1, "KeyError: no 3 at 10:02:11"),
+            failed("c", "f", 1, ""),
+        ] {
+            assert_ne!(one, other);
+        }
+    }
+
+    #[test]
+    fn numbers_addresses_and_times_do_not_count() {
+        for (text, bare) in [
+            ("<A object at 0x7f00ab> in 1.5s", "<A object at #> in #s"),
+            ("2026-12-01T10:00:00Z", "#-#-#T#Z"),
+            ("a1b", "a#"),
+            ("no", "no"),
+        ] {
+            assert_eq!(without_numbers(text), bare);
+        }
+    }
+}

@@ -11,7 +11,10 @@ use ai_factory_schemas::{
 };
 use serde::Deserialize;
 
-use super::{ToolEnd, ToolTerms, arguments};
+use super::{
+    arguments,
+    terms::{ToolEnd, ToolTerms},
+};
 use crate::{
     agent::{
         fences::{FencedText, FencedWriter},
@@ -195,4 +198,97 @@ pub(super) async fn load(
 /// The content as text; `None` for other data.
 pub(super) fn as_text(content: &[u8]) -> Option<&str> {
     std::str::from_utf8(content).ok().filter(|text| !text.contains('\0'))
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// Files with these contents.
+    pub(in super::super) fn manifest(files: &[(&str, &str)]) -> WorkspaceManifest {
+        let files = files.iter().map(|(path, content)| {
+            let content = Blob::new(content.as_bytes().to_vec());
+            let (blob, bytes) = (content.hash(), content.bytes().len() as u64);
+            ((*path).to_owned(), WorkspaceFile { blob, bytes, executable: false })
+        });
+        WorkspaceManifest { files: files.collect() }
+    }
+
+    /// The files after a call.
+    pub(in super::super) fn after(before: &WorkspaceManifest, end: &ToolEnd) -> WorkspaceManifest {
+        let mut after = before.clone();
+        if let Some(ChangeList::Inline(changes)) =
+            end.workspace.as_ref().and_then(|workspace| workspace.changes.clone())
+        {
+            after.apply(changes);
+        }
+        after
+    }
+
+    fn written(files: &WorkspaceManifest, arguments: &Value) -> ToolEnd {
+        let limits = WorkspaceLimits { files_max: 3, file_bytes_max: 10, bytes_max: 15 };
+        write_file(files, &limits, &arguments.to_string(), &Mask::default())
+    }
+
+    #[test]
+    fn a_file_is_written_whole_and_keeps_its_mode() {
+        let mut before = manifest(&[("a.sh", "1")]);
+        before.files.get_mut("a.sh").unwrap().executable = true;
+        let end = written(&before, &json!({ "path": "a.sh", "content": "22" }));
+        assert_eq!(end.outcome, ToolOutcome::Done);
+        assert_eq!(end.text.as_str(), "Wrote the file `a.sh`: 2 bytes.\n");
+        let file = after(&before, &end).files["a.sh"];
+        assert_eq!((file.bytes, file.executable), (2, true));
+        assert_eq!(end.blobs, [Blob::new(b"22".to_vec())]);
+        let end = written(&before, &json!({ "path": "d/b.py", "content": "" }));
+        assert_eq!(end.text.as_str(), "Wrote the new file `d/b.py`: 0 bytes.\n");
+        assert!(!after(&before, &end).files["d/b.py"].executable);
+        let end = written(&before, &json!({ "path": "a.sh", "content": "1" }));
+        assert!(end.workspace.is_none() && end.text.as_str().contains("nothing is changed"));
+    }
+
+    #[test]
+    fn what_does_not_belong_to_a_workspace_is_refused_with_the_reason() {
+        let before = manifest(&[("a", "1234567"), ("b/c", "1234567")]);
+        for (path, content, outcome, words) in [
+            ("../a", "", ToolOutcome::Invalid, "`../a` must be a path below"),
+            ("/etc/passwd", "", ToolOutcome::Invalid, "`/etc/passwd` must be a path below"),
+            ("", "", ToolOutcome::Invalid, "must be a path below"),
+            ("a/./b", "", ToolOutcome::Invalid, "must be a path below"),
+            ("b\u{1b}[31m", "", ToolOutcome::Invalid, "has control characters"),
+            (".git/hooks/x", "", ToolOutcome::Invalid, "does not belong to a workspace"),
+            ("x/node_modules/y", "", ToolOutcome::Invalid, "does not belong to a workspace"),
+            (&*"x".repeat(300), "", ToolOutcome::Invalid, "is too long"),
+            ("a/b", "", ToolOutcome::Failed, "cannot be a file and a directory"),
+            ("b", "", ToolOutcome::Failed, "cannot be a file and a directory"),
+            ("c", "12345678901", ToolOutcome::Failed, "at most 10 each"),
+            ("c", "12", ToolOutcome::Failed, "16 bytes in all: at most 15"),
+        ] {
+            let end = written(&before, &json!({ "path": path, "content": content }));
+            let told = end.text.as_str();
+            assert!(told.contains(words) && !told.contains('\u{1b}'), "{path}: {told}");
+            assert_eq!(end.outcome, outcome, "{told}");
+            assert!(end.workspace.is_none() && end.blobs.is_empty(), "{told}");
+        }
+        let full = manifest(&[("a", ""), ("b", ""), ("c", "")]);
+        let end = written(&full, &json!({ "path": "d", "content": "" }));
+        assert!(end.text.as_str().contains("4 files: at most 3"));
+        let end = written(&full, &json!({ "path": "d" }));
+        assert_eq!(end.outcome, ToolOutcome::Invalid);
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_told_with_what_is() {
+        let files = manifest(&[("src/App.py", ""), ("b", "")]);
+        let mask = Mask::default();
+        let told = |path| file_at(&files, path, &mask).err().unwrap().text.into_string();
+        assert!(told("app.py").contains("Files of that name:\n[data "));
+        assert!(told("app.py").contains("\nsrc/App.py\n"));
+        assert!(told("src").contains("`src` is a directory"));
+        assert!(told("x").contains("no file `x`: `list_files`"));
+        assert!(told("../b").contains("must be a path"));
+        assert!(file_at(&files, "b", &mask).is_ok());
+    }
 }

@@ -9,7 +9,7 @@ use ai_factory_schemas::{
 };
 use serde::Deserialize;
 
-use super::{ToolEnd, arguments};
+use super::{arguments, terms::ToolEnd};
 use crate::{agent::tool_names::FINISH, mask::Mask};
 
 /// The result of an answer without a word.
@@ -73,15 +73,98 @@ fn summary(result: &str) -> String {
     }
 }
 
-/// The result of a call that does not end the work.
+/// The end of a call that does not end the work: its arguments are wrong, or it is not alone.
 pub(super) fn refusal(arguments: &str, alone: bool, mask: &Mask) -> ToolEnd {
-    let words = match read(arguments) {
-        Err(fault) => fault,
-        Ok(_) if alone => "The work is declared done.".to_owned(),
-        Ok(_) => format!(
-            "`{FINISH}` must be the only tool call of an answer: look at the results of the others first, then call it \
-             alone."
-        ),
+    let (outcome, words) = match read(arguments) {
+        Err(fault) => (ToolOutcome::Invalid, fault),
+        Ok(_) if alone => (ToolOutcome::Done, "The work is declared done.".to_owned()),
+        Ok(_) => {
+            let words = format!(
+                "`{FINISH}` must be the only tool call of an answer: look at the results of the others first, then \
+                 call it alone."
+            );
+            (ToolOutcome::Invalid, words)
+        }
     };
-    ToolEnd::sentence(ToolOutcome::Invalid, words, mask)
+    ToolEnd::sentence(outcome, words, mask)
+}
+
+#[cfg(test)]
+mod tests {
+    use ai_factory_schemas::{chat::ToolCall, id::ToolCallId};
+    use serde_json::json;
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::agent::tool_names::RUN;
+
+    fn call(name: &str, arguments: &str) -> ToolCall {
+        ToolCall {
+            id: ToolCallId(Uuid::nil()),
+            provider_id: None,
+            name: name.to_owned(),
+            arguments: arguments.to_owned(),
+        }
+    }
+
+    fn answer(text: &str, tool_calls: Vec<ToolCall>) -> ChatMessage {
+        ChatMessage::Assistant { text: text.to_owned(), tool_calls }
+    }
+
+    fn finishes(arguments: &str) -> Option<FinishCall> {
+        finish_of(&answer("", vec![call(FINISH, arguments)]))
+    }
+
+    #[test]
+    fn a_lone_call_with_valid_arguments_is_an_end() {
+        let long = "ü".repeat(SUMMARY_CHARS_MAX + 1);
+        let arguments = json!({ "result": long, "status": "partial", "files": ["a/b.py"] });
+        let end = finishes(&arguments.to_string()).unwrap();
+        assert_eq!((end.status, end.files), (SessionStatus::Partial, vec!["a/b.py".to_owned()]));
+        assert_eq!(end.summary, format!("{}...", "ü".repeat(SUMMARY_CHARS_MAX)));
+        let whole = result_of(&answer("", vec![call(FINISH, &arguments.to_string())]));
+        assert_eq!(whole, long);
+        assert!(
+            finishes("{\"result\": \"r\", \"status\": \"success\", \"files\": null}").is_some()
+        );
+    }
+
+    #[test]
+    fn a_text_without_calls_is_a_success_and_an_empty_answer_an_error() {
+        let end = finish_of(&answer("  6765\n", Vec::new())).unwrap();
+        assert_eq!((end.status, end.summary.as_str()), (SessionStatus::Success, "6765"));
+        assert_eq!(result_of(&answer("  6765\n", Vec::new())), "6765");
+        let end = finish_of(&answer(" \n", Vec::new())).unwrap();
+        assert_eq!((end.status, end.summary.as_str()), (SessionStatus::Error, NOTHING));
+    }
+
+    #[test]
+    fn wrong_arguments_and_calls_beside_others_are_no_end_and_told_why() {
+        let mask = Mask::default();
+        for (arguments, words) in [
+            ("{}", "missing field `result`"),
+            ("{\"result\": \"r\"}", "missing field `status`"),
+            ("{\"result\": \"r\", \"status\": \"done\"}", "unknown variant `done`"),
+            ("{\"result\": \" \", \"status\": \"success\"}", "`result` is empty"),
+            ("{\"result\": \"r\", \"status\": \"error\", \"files\": \"a\"}", "expected a sequence"),
+            (
+                "{\"result\": \"r\", \"status\": \"error\", \"files\": [\"../a\"]}",
+                "\"../a\" must be",
+            ),
+            ("{\"result\": \"r\", \"status\": \"error\", \"x\": 1}", "unknown field `x`"),
+        ] {
+            assert_eq!(finishes(arguments), None, "{arguments}");
+            let told = refusal(arguments, true, &mask);
+            assert!(told.text.as_str().contains(words), "{}", told.text.as_str());
+            assert_eq!(told.outcome, ToolOutcome::Invalid);
+        }
+        let many = json!({ "result": "r", "status": "error", "files": vec!["a"; FILES_MAX + 1] });
+        assert_eq!(finishes(&many.to_string()), None);
+        let valid = "{\"result\": \"r\", \"status\": \"success\"}";
+        let both = answer("", vec![call(FINISH, valid), call(RUN, "{}")]);
+        assert_eq!((finish_of(&both), result_of(&both)), (None, String::new()));
+        assert_eq!(finish_of(&answer("t", vec![call(RUN, "{}")])), None);
+        assert_eq!(finish_of(&ChatMessage::User { text: "t".to_owned() }), None);
+        assert!(refusal(valid, false, &mask).text.as_str().contains("only tool call"));
+    }
 }

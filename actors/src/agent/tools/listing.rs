@@ -3,7 +3,10 @@
 use ai_factory_schemas::{turn::ToolOutcome, workspace::WorkspaceManifest};
 use serde::Deserialize;
 
-use super::{ToolEnd, ToolTerms, arguments};
+use super::{
+    arguments,
+    terms::{ToolEnd, ToolTerms},
+};
 use crate::{
     agent::{fences::FencedWriter, results::RESULT_BYTES_MAX, tool_names::LIST_FILES},
     mask::Mask,
@@ -79,4 +82,61 @@ pub fn names<'a>(
         count += 1;
     }
     (list, count)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::{super::files::tests::manifest, *};
+
+    fn listed(files: &[(&str, &str)], arguments: &Value) -> ToolEnd {
+        list_files(&manifest(files), &arguments.to_string(), &Mask::default())
+    }
+
+    #[test]
+    fn files_are_listed_with_their_sizes_and_by_pattern() {
+        let files = [("a.py", "12"), ("src/b.py", ""), ("src/c/d.txt", "1")];
+        let all = listed(&files, &json!({})).text.into_string();
+        assert!(all.starts_with("3 files, each with its size in bytes:\n[data "), "{all}");
+        assert!(
+            all.contains("\n       2 a.py\n       0 src/b.py\n       1 src/c/d.txt\n"),
+            "{all}"
+        );
+        for (pattern, count) in [
+            ("**/*.py", "2 files"),
+            ("*.py", "1 file,"),
+            ("src", "2 files"),
+            ("./src/", "2 files"),
+            (".", "3 files"),
+            ("", "3 files"),
+            ("*.md", "No file matches."),
+        ] {
+            let text = listed(&files, &json!({ "pattern": pattern })).text.into_string();
+            assert!(text.starts_with(count), "{pattern}: {text}");
+        }
+        assert!(listed(&[], &json!({})).text.as_str().contains("no files yet"));
+        for (arguments, words) in [
+            (json!({ "pattern": "a[b]" }), "has a `[`"),
+            (json!({ "pattern": "../x" }), "must be a path below"),
+            (json!({ "pattern": 3 }), "`pattern`: invalid type"),
+            (json!({ "path": "a" }), "unknown field `path`"),
+        ] {
+            let end = listed(&files, &arguments);
+            assert!(end.text.as_str().contains(words), "{}", end.text.as_str());
+            assert_eq!(end.outcome, ToolOutcome::Invalid);
+        }
+    }
+
+    #[test]
+    fn a_long_list_is_cut_and_says_how_many_more_there_are() {
+        let paths: Vec<_> = (0..600).map(|n| format!("f{n:03}")).collect();
+        let files: Vec<_> = paths.iter().map(|path| (path.as_str(), "")).collect();
+        let text = listed(&files, &json!({})).text.into_string();
+        assert!(text.contains("100 more are not shown"), "{text}");
+        let paths: Vec<_> = (0..400).map(|n| format!("{}{n:03}", "d/".repeat(100))).collect();
+        let files: Vec<_> = paths.iter().map(|path| (path.as_str(), "")).collect();
+        let text = listed(&files, &json!({})).text.into_string();
+        assert!(text.len() <= RESULT_BYTES_MAX && text.contains("more are not shown"));
+    }
 }

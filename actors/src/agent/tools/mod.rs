@@ -17,71 +17,27 @@ mod read;
 mod run;
 pub mod run_report;
 pub mod specs;
+mod terms;
 
-use ai_factory_ports::bus::Headers;
 use ai_factory_schemas::{
-    chat::{MessageRef, ToolCall},
-    id::{RunId, SessionId, ToolCallId},
+    chat::ToolCall,
+    id::ToolCallId,
     limit::{QUESTION_ANSWER_BYTES_MAX, TOOL_CALLS_MAX, TOOL_NAME_CHARS_MAX},
     problem::Problem,
     quote::printable,
-    text::{Blob, BlobHash},
-    turn::{ToolFinished, ToolOutcome},
-    workspace::{WorkspaceEnd, WorkspaceManifest},
+    turn::ToolOutcome,
 };
 
+use self::terms::ToolEnd;
+pub use self::terms::{EarlierResult, ToolTerms};
 use super::{
-    fences::{FencedText, FencedWriter},
-    results::{self, ToolDone, ToolPlace},
+    fences::FencedWriter,
+    results::{ToolDone, ToolPlace},
     tool_names::{
         ASK, EDIT_FILE, FINISH, LIST_FILES, READ_FILE, READ_OUTPUT, RUN, SEARCH_MEMORY, WRITE_FILE,
     },
 };
 use crate::{deps::Deps, mask::Mask, workspace::contents};
-
-/// What a tool call needs of its session.
-#[derive(Clone, Debug)]
-pub struct ToolTerms {
-    /// The session.
-    pub session: SessionId,
-    /// The place of the call.
-    pub place: ToolPlace,
-    /// Whether it is the only call of its answer.
-    pub alone: bool,
-    /// Whether the model may ask a person.
-    pub may_ask: bool,
-    /// The run, if the call is one.
-    pub run_id: Option<RunId>,
-    /// Time limit of a run, in milliseconds.
-    pub tool_wall_ms_max: u64,
-    /// The session's files at this moment.
-    pub files: WorkspaceManifest,
-    /// The results before this one.
-    pub earlier: Vec<EarlierResult>,
-    /// Headers of requests to other actors.
-    pub headers: Headers,
-}
-
-/// A result before this one.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct EarlierResult {
-    /// Its place.
-    pub place: ToolPlace,
-    /// The message that the model saw.
-    pub result: MessageRef,
-    /// The complete text, if the message has only a part of it.
-    pub complete: Option<MessageRef>,
-}
-
-impl From<&ToolFinished> for EarlierResult {
-    fn from(finished: &ToolFinished) -> Self {
-        Self {
-            place: ToolPlace { turn: finished.turn, index: finished.index },
-            result: finished.result,
-            complete: finished.complete,
-        }
-    }
-}
 
 /// What became of a tool call.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -91,38 +47,6 @@ pub enum ToolPerformed {
     /// It asks a person, at most [`ai_factory_schemas::limit::QUESTION_CHARS_MAX`]: the session
     /// waits for the answer, and [`answered`] makes the result of it.
     Asks(String),
-}
-
-/// The end of a call before it is made a result.
-struct ToolEnd {
-    outcome: ToolOutcome,
-    text: FencedText,
-    run_id: Option<RunId>,
-    failure: Option<BlobHash>,
-    workspace: Option<WorkspaceEnd>,
-    blobs: Vec<Blob>,
-}
-
-impl ToolEnd {
-    /// An end without more than its text.
-    fn new(outcome: ToolOutcome, text: FencedText) -> Self {
-        Self { outcome, text, run_id: None, failure: None, workspace: None, blobs: Vec::new() }
-    }
-
-    /// One sentence of the factory.
-    fn sentence(outcome: ToolOutcome, words: impl Into<String>, mask: &Mask) -> Self {
-        let mut text = FencedWriter::new(mask);
-        text.say(words);
-        Self::new(outcome, text.finish())
-    }
-
-    fn done(self, place: ToolPlace, call: ToolCallId) -> Result<ToolDone, Problem> {
-        let Self { outcome, text, run_id, failure, workspace, blobs } = self;
-        let ToolDone { finished, blobs: mut all } = results::done(place, call, outcome, text)?;
-        all.extend(blobs);
-        let finished = ToolFinished { run_id, failure, workspace, ..finished };
-        Ok(ToolDone { finished, blobs: all })
-    }
 }
 
 /// Carries out a tool call. A wrong name and wrong arguments have a result, as have all failures
@@ -205,4 +129,59 @@ pub fn answered(
     text.say("The person answered:");
     text.data(answer);
     ToolEnd::new(ToolOutcome::Done, text.finish()).done(place, call)
+}
+
+#[cfg(test)]
+mod tests {
+    use ai_factory_schemas::chat::ChatMessage;
+    use uuid::Uuid;
+
+    use super::*;
+
+    const PLACE: ToolPlace = ToolPlace { turn: 1, index: 0 };
+
+    fn id() -> ToolCallId {
+        ToolCallId(Uuid::nil())
+    }
+
+    fn message(done: &ToolDone) -> (String, bool) {
+        match ChatMessage::from_bytes(done.blobs[0].bytes()).unwrap() {
+            ChatMessage::Tool { text, is_error, .. } => (text, is_error),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn an_unknown_tool_is_answered_with_those_that_there_are() {
+        let mask = Mask::default();
+        let end = unknown("shell\u{1b}[0m", false, &mask);
+        assert_eq!(end.outcome, ToolOutcome::Invalid);
+        let text = end.text.as_str();
+        assert!(
+            text.starts_with("There is no tool `shell\\u{1b}[0m`. The tools are: run, "),
+            "{text}"
+        );
+        assert!(!text.contains(" ask,"), "{text}");
+        assert!(unknown(ASK, true, &mask).text.as_str().contains(" ask,"));
+        let long = unknown(&"x".repeat(10_000), true, &mask);
+        assert!(long.text.as_str().len() < 400);
+    }
+
+    #[test]
+    fn an_answer_of_a_person_is_data_and_none_is_told() {
+        let mask = Mask::default();
+        let done = answered(PLACE, id(), Some("8080\n[end 1]"), &mask).unwrap();
+        let (text, is_error) = message(&done);
+        assert!(text.starts_with("The person answered:\n[data ") && !is_error, "{text}");
+        assert!(text.contains("\n8080\n[end 1]\n[end "), "{text}");
+        let (text, is_error) = message(&answered(PLACE, id(), None, &mask).unwrap());
+        assert!(text.starts_with("Nobody answered") && is_error);
+    }
+
+    #[test]
+    fn a_call_that_is_not_carried_out_has_its_result() {
+        let done = not_executed(PLACE, id(), "the session ended", &Mask::default()).unwrap();
+        assert_eq!(done.finished.outcome, ToolOutcome::NotExecuted);
+        assert_eq!(message(&done), ("not executed: the session ended\n".to_owned(), true));
+    }
 }

@@ -3,7 +3,11 @@
 use ai_factory_schemas::{chat::ChatMessage, turn::ToolOutcome};
 use serde::Deserialize;
 
-use super::{EarlierResult, ToolEnd, ToolTerms, arguments, files::factory_failed};
+use super::{
+    arguments,
+    files::factory_failed,
+    terms::{EarlierResult, ToolEnd, ToolTerms},
+};
 use crate::{
     agent::{
         fences::FencedWriter,
@@ -82,4 +86,47 @@ fn part(asked: &OutputArguments, place: ToolPlace, result: &str, mask: &Mask) ->
         text.say(format!("More follows: read on with \"offset\": {end}."));
     }
     ToolEnd::new(ToolOutcome::Done, text.finish())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    const PLACE: ToolPlace = ToolPlace { turn: 3, index: 1 };
+
+    fn read(result: &str, arguments: &Value) -> ToolEnd {
+        let mut arguments = arguments.clone();
+        arguments["output"] = "3.2".into();
+        let asked = arguments::read(READ_OUTPUT, &arguments.to_string()).unwrap();
+        part(&asked, PLACE, result, &Mask::default())
+    }
+
+    #[test]
+    fn parts_put_together_are_the_whole_result() {
+        let whole: String = (0..9_000).map(|n| format!("ü{n} ")).collect();
+        let (mut next, mut got) = (0, String::new());
+        while next < whole.len() {
+            let text = read(&whole, &json!({ "offset": next })).text.into_string();
+            assert!(text.len() <= RESULT_BYTES_MAX, "{}", text.len());
+            let (_, rest) = text.split_once("]\n").unwrap();
+            let (data, rest) = rest.split_once("\n[end ").unwrap();
+            got.push_str(data);
+            let on = rest.split_once("\"offset\": ").map(|(_, on)| on.trim_end_matches(".\n"));
+            next = on.map_or(whole.len(), |on| on.parse().unwrap());
+        }
+        assert!(got == whole);
+    }
+
+    #[test]
+    fn odd_offsets_and_limits_have_an_answer() {
+        let text = read("üü", &json!({ "offset": 1, "limit": 0 })).text.into_string();
+        assert!(text.starts_with("Bytes 0 to 4 of 4 of the result 3.2:\n"), "{text}");
+        let beyond = read("ab", &json!({ "offset": 2 }));
+        assert!(beyond.text.as_str().contains("has 2 bytes: there is none at 2"));
+        assert_eq!(beyond.outcome, ToolOutcome::Failed);
+        let huge = json!({ "offset": 1, "limit": usize::MAX });
+        assert!(read("abc", &huge).text.as_str().contains("\nbc\n"));
+    }
 }

@@ -5,8 +5,9 @@ use ai_factory_schemas::turn::ToolOutcome;
 use serde::Deserialize;
 
 use super::{
-    ToolEnd, ToolTerms, arguments,
+    arguments,
     files::{self, file_name},
+    terms::{ToolEnd, ToolTerms},
 };
 use crate::{
     agent::{
@@ -139,4 +140,86 @@ fn kind(content: &[u8]) -> &'static str {
     ];
     let known = KNOWN.into_iter().find(|(mark, _)| content.starts_with(mark));
     known.map_or("binary data", |(_, kind)| kind)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn read(content: &[u8], arguments: &Value) -> ToolEnd {
+        let mut arguments = arguments.clone();
+        arguments["path"] = "a.txt".into();
+        let asked: ReadArguments = arguments::read(READ_FILE, &arguments.to_string()).unwrap();
+        part(&asked, content, &Mask::new(vec!["a known secret".to_owned()]))
+    }
+
+    fn told(content: &[u8], arguments: &Value) -> String {
+        read(content, arguments).text.into_string()
+    }
+
+    #[test]
+    fn lines_come_as_they_are_from_an_offset_on() {
+        let content = b"one\n\ttwo  \nthree";
+        let all = told(content, &json!({}));
+        assert!(all.starts_with("`a.txt`, 3 lines, 16 bytes:\n[data "), "{all}");
+        assert!(all.contains("]\none\n\ttwo  \nthree\n[end "), "{all}");
+        assert!(!all.contains("More follows"));
+        let some = told(content, &json!({ "offset": 2, "limit": 1 }));
+        assert!(some.starts_with("`a.txt`, lines 2 to 2 of 3, 16 bytes:\n"), "{some}");
+        assert!(some.ends_with("More follows: read on with \"offset\": 3.\n"), "{some}");
+        assert!(some.contains("]\n\ttwo  \n[end "), "{some}");
+        for odd in [json!({ "offset": 0, "limit": 0 }), json!({ "offset": null, "limit": 1 })] {
+            assert!(told(content, &odd).contains("lines 1 to 1 of 3"));
+        }
+        let beyond = read(content, &json!({ "offset": 4 }));
+        assert_eq!(beyond.outcome, ToolOutcome::Failed);
+        assert!(beyond.text.as_str().contains("has 3 lines: there is no line 4"));
+        assert!(told(b"", &json!({})).contains("is empty"));
+        assert!(told(content, &json!({ "offset": usize::MAX })).contains("there is no line"));
+    }
+
+    #[test]
+    fn what_is_read_fits_a_result_and_the_rest_is_where_it_is_said_to_be() {
+        let content: String = (1..=5_000).map(|n| format!("line {n}\n")).collect();
+        let (mut next, mut seen) = (1, 0);
+        while next <= 5_000 {
+            let text = told(content.as_bytes(), &json!({ "offset": next }));
+            assert!(text.len() <= RESULT_BYTES_MAX, "{}", text.len());
+            assert!(text.contains(&format!("]\nline {next}\n")));
+            seen += text.matches("\nline ").count();
+            let on = text.split_once("\"offset\": ").map(|(_, rest)| rest.trim_end_matches(".\n"));
+            next = on.map_or(5_001, |on| on.parse().unwrap());
+        }
+        assert_eq!(seen, 5_000);
+        let long = told("ü".repeat(100_000).as_bytes(), &json!({}));
+        assert!(long.len() <= RESULT_BYTES_MAX && long.contains("98000 more characters"), "{long}");
+    }
+
+    #[test]
+    fn data_that_is_no_text_is_told_by_size_and_type() {
+        for (content, words) in [
+            (&b"\x89PNG\r\n\x1a\n"[..], "a PNG image, 8 bytes"),
+            (b"SQLite format 3\0abc", "a database of SQLite"),
+            (b"a\0b", "binary data, 3 bytes"),
+            (b"\xff\xfea\0", "text in UTF-16"),
+            (b"\xc3", "binary data"),
+        ] {
+            let text = told(content, &json!({}));
+            assert!(text.contains(words) && !text.contains("[data"), "{text}");
+        }
+    }
+
+    #[test]
+    fn secrets_are_masked_before_lines_are_taken_and_the_answer_warns() {
+        let content = b"x\na known secret\ny\n";
+        let text = told(content, &json!({ "offset": 2, "limit": 1 }));
+        assert!(
+            text.contains("\n[masked]\n") && text.contains("do not write the file anew"),
+            "{text}"
+        );
+        assert!(!told(b"[masked]\n", &json!({})).contains("do not write"));
+        assert!(told(b"a\r\nb\r\n", &json!({})).contains("with line ends of Windows"));
+    }
 }

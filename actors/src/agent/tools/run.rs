@@ -13,11 +13,12 @@ use ai_factory_schemas::{
 use serde::Deserialize;
 
 use super::{
-    ToolEnd, ToolTerms, arguments,
+    arguments,
     failure::{self, RanCode},
     files::factory_failed,
     run_report::{self, RunOutputs},
     specs::LANGUAGES,
+    terms::{ToolEnd, ToolTerms},
 };
 use crate::{
     agent::{fences::FencedWriter, tool_names::RUN},
@@ -149,5 +150,72 @@ fn outcome(end: &RunEnd) -> ToolOutcome {
     match end.status {
         RunStatus::Success if !is_refused => ToolOutcome::Done,
         _ => ToolOutcome::Failed,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use ai_factory_schemas::workspace::WorkspaceEnd;
+    use serde_json::json;
+
+    use super::*;
+
+    const CODE_BYTES_MAX: usize = 20;
+
+    fn asked(arguments: &serde_json::Value) -> Result<AskedProgram, String> {
+        program(&arguments.to_string(), CODE_BYTES_MAX)
+    }
+
+    #[test]
+    fn a_command_is_bash_and_code_is_in_its_language() {
+        for (arguments, language, code) in [
+            (json!({ "command": "ls\r\npwd" }), "bash", "ls\npwd"),
+            (json!({ "command": "ls", "language": "python", "code": "" }), "bash", "ls"),
+            (json!({ "language": "python", "code": "print(1)" }), "python", "print(1)"),
+            (json!({ "language": "Bash", "code": "ls", "command": null }), "bash", "ls"),
+            (json!({ "language": "javascript", "code": "1" }), "javascript", "1"),
+        ] {
+            let program = asked(&arguments).unwrap();
+            assert_eq!((program.language.as_str(), program.code.as_str()), (language, code));
+        }
+        let program = asked(&json!({ "command": "cat", "stdin": "in" })).unwrap();
+        assert_eq!(program.stdin.as_deref(), Some("in"));
+    }
+
+    #[test]
+    fn wrong_arguments_are_told() {
+        let long = "x".repeat(CODE_BYTES_MAX + 1);
+        for (arguments, words) in [
+            (json!({}), "nothing to run: give `command`, or `language` and `code`"),
+            (json!({ "command": " \n" }), "nothing to run"),
+            (json!({ "language": "python" }), "nothing to run"),
+            (json!({ "command": "ls", "language": "python", "code": "1" }), "not both"),
+            (json!({ "code": "1" }), "`language` is missing"),
+            (json!({ "code": "1", "language": "ruby" }), "one of python, javascript, bash"),
+            (json!({ "command": ["ls", "-l"] }), "`command`: invalid type: sequence"),
+            (json!({ "cmd": "ls" }), "unknown field `cmd`"),
+            (json!({ "command": long }), "`command` has 21 bytes: at most 20"),
+            (json!({ "code": long, "language": "bash" }), "`code` has 21 bytes"),
+            (json!({ "command": "a", "stdin": "x".repeat(STDIN_BYTES_MAX + 1) }), "`stdin` has"),
+        ] {
+            let fault = asked(&arguments).unwrap_err();
+            assert!(fault.contains(words), "{fault}");
+        }
+    }
+
+    #[test]
+    fn a_run_is_done_if_it_succeeded_and_its_changes_are_there() {
+        let end = |status, refused: Option<&str>| RunEnd {
+            workspace: Some(WorkspaceEnd {
+                refused: refused.map(str::to_owned),
+                ..WorkspaceEnd::default()
+            }),
+            status,
+            ..run_report::tests::ended(EndedBy::Exit, 0)
+        };
+        assert_eq!(outcome(&end(RunStatus::Success, None)), ToolOutcome::Done);
+        assert_eq!(outcome(&end(RunStatus::Success, Some("full"))), ToolOutcome::Failed);
+        assert_eq!(outcome(&end(RunStatus::Error, None)), ToolOutcome::Failed);
+        assert_eq!(outcome(&end(RunStatus::Timeout, None)), ToolOutcome::Failed);
     }
 }

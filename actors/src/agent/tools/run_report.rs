@@ -164,3 +164,133 @@ pub fn write_outputs(text: &mut FencedWriter<'_>, outputs: &RunOutputs) {
         }
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use ai_factory_schemas::{
+        diagnosis::SourceLine,
+        run::{FileLeftOut, RunStatus},
+    };
+
+    use super::{super::files::tests::manifest, *};
+    use crate::mask::Mask;
+
+    /// A run that ended so, without outputs.
+    pub(in super::super) fn ended(ended_by: EndedBy, exit_code: i32) -> RunEnd {
+        RunEnd {
+            status: if exit_code == 0 { RunStatus::Success } else { RunStatus::Error },
+            exit_code,
+            signal: None,
+            ended_by,
+            stdout: Text::default(),
+            stderr: Text::default(),
+            stdout_bytes: 0,
+            stderr_bytes: 0,
+            duration_ms: 1,
+            isolation: None,
+            files: Vec::new(),
+            files_left_out: Vec::new(),
+            reason: None,
+            workspace: None,
+            diagnosis: None,
+        }
+    }
+
+    fn report(end: &RunEnd, stdout: &str, stderr: &str) -> String {
+        let mask = Mask::default();
+        let mut text = FencedWriter::new(&mask);
+        let outputs = RunOutputs { stdout: stdout.to_owned(), stderr: stderr.to_owned() };
+        write(&mut text, end, &outputs, &manifest(&[("a", "1"), ("b", "2")]), 60_000);
+        let text = text.finish().into_string();
+        // The code of the fences, which follows from the text.
+        let code = text.find("[data ").map(|at| text[at + 6..at + 14].to_owned());
+        code.map_or_else(|| text.clone(), |code| text.replace(&code, "#"))
+    }
+
+    #[test]
+    fn a_report_has_what_happened_and_nothing_else() {
+        assert_eq!(report(&ended(EndedBy::Exit, 0), "", ""), "Exit code 0.\nIt wrote nothing.\n");
+        let diagnosis = Diagnosis {
+            kind: FailureKind::TestsFailed,
+            message: "assert 3 == 4".to_owned(),
+            exception: None,
+            missing: None,
+            file: Some("t.py".to_owned()),
+            line: Some(2),
+            excerpt: vec![
+                SourceLine { line: 1, text: "def test():".to_owned() },
+                SourceLine { line: 2, text: "    assert f() == 4".to_owned() },
+            ],
+            failing_tests: vec!["t.py::test".to_owned()],
+        };
+        let changes =
+            manifest(&[("a", "1"), ("b", "2")]).changes_to(&manifest(&[("b", "3"), ("c", "")]));
+        let workspace = WorkspaceEnd {
+            changes: Some(ChangeList::Inline(changes)),
+            refused: None,
+            left_out: vec![FileLeftOut { name: "l".to_owned(), reason: "a link".to_owned() }],
+        };
+        let end = RunEnd {
+            diagnosis: Some(Box::new(diagnosis)),
+            workspace: Some(workspace),
+            ..ended(EndedBy::Exit, 1)
+        };
+        let expected = "Exit code 1.\n\
+            What went wrong: tests failed.\n\
+            [data #]\nassert 3 == 4\nin t.py, line 2\n     1 def test():\n>    2     assert f() == 4\n\
+            failing tests:\nt.py::test\n[end #]\n\
+            Files that it changed:\n\
+            [data #]\ndeleted a\nchanged b (1 bytes)\nnew c (0 bytes)\n[end #]\n\
+            What it made and cannot be kept:\n[data #]\nl: a link\n[end #]\n\
+            Standard output:\n[data #]\n1 failed\n[end #]\n\
+            Standard error:\n[data #]\noh\n[end #]\n";
+        assert_eq!(report(&end, "\u{1b}[31m1 failed\u{1b}[0m\n", "oh"), expected);
+    }
+
+    #[test]
+    fn every_end_is_told_in_words_and_a_failure_of_the_factory_as_such() {
+        for (end, words) in [
+            (ended(EndedBy::Signal, 139), "A signal ended it: exit code 139."),
+            (ended(EndedBy::Wall, 124), "it ran longer than 60 s"),
+            (ended(EndedBy::Cpu, 137), "more than 60 s of processor time"),
+            (ended(EndedBy::Memory, 137), "more memory"),
+            (ended(EndedBy::Output, 1), "far more output"),
+            (ended(EndedBy::Cancel, 1), "Cancelled"),
+            (
+                RunEnd {
+                    reason: Some("these do: bash\n\u{1b}".to_owned()),
+                    ..ended(EndedBy::Unsupported, 2)
+                },
+                "is not installed here. `these do: bash\\n\\\\u{1b}`",
+            ),
+            (ended(EndedBy::Sandbox, 1), "the sandbox of the factory failed, not your code"),
+        ] {
+            let text = report(&end, "", "");
+            assert!(text.contains(words), "{text}");
+        }
+        let refused = WorkspaceEnd { refused: Some("too many".to_owned()), ..Default::default() };
+        let end = RunEnd { workspace: Some(refused), ..ended(EndedBy::Exit, 0) };
+        assert!(
+            report(&end, "", "").contains("None of its changes to files was taken: `too many`.")
+        );
+    }
+
+    #[test]
+    fn many_changes_are_counted() {
+        let files: Vec<_> = (0..60).map(|n| format!("f{n:02}")).collect();
+        let files: Vec<_> = files.iter().map(|path| (path.as_str(), "")).collect();
+        let changes = manifest(&[]).changes_to(&manifest(&files));
+        let end = |changes| RunEnd {
+            workspace: Some(WorkspaceEnd { changes: Some(changes), ..WorkspaceEnd::default() }),
+            ..ended(EndedBy::Exit, 0)
+        };
+        let text = report(&end(ChangeList::Inline(changes)), "", "");
+        assert!(
+            text.contains("changed; 10 more are not named:") && text.contains("new f49"),
+            "{text}"
+        );
+        let blob = ai_factory_schemas::text::BlobHash::of(b"");
+        let text = report(&end(ChangeList::Blob { blob, changed: 700 }), "", "");
+        assert!(text.contains("It changed 700 files."), "{text}");
+    }
+}

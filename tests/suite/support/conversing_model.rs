@@ -49,7 +49,7 @@ pub(crate) fn finish(result: &str) -> Said {
     tool("finish", serde_json::json!({ "result": result, "status": "success" }))
 }
 
-pub(crate) struct ScriptedModel {
+pub(crate) struct ConversingModel {
     script: Vec<Said>,
     /// The window that it tells.
     window: Option<u64>,
@@ -61,7 +61,7 @@ pub(crate) struct ScriptedModel {
     pub(crate) begun: Semaphore,
 }
 
-impl ScriptedModel {
+impl ConversingModel {
     pub(crate) fn new(script: Vec<Said>) -> Self {
         Self {
             script,
@@ -104,7 +104,7 @@ fn text(message: &ChatMessage) -> &str {
 }
 
 #[async_trait::async_trait]
-impl Model for ScriptedModel {
+impl Model for ConversingModel {
     fn endpoint(&self, named: Option<&str>) -> Result<Option<ModelEndpoint>, String> {
         match named {
             Some(name) if name != NAME => Err(format!("`{name}` is not configured")),
