@@ -67,7 +67,7 @@ fn messages(call: &ModelCall) -> Vec<Value> {
             }
             ChatMessage::Tool { call, text, .. } => match ids.get(call) {
                 Some(id) => {
-                    messages.push(json!({ "role": "tool", "tool_call_id": id, "content": text }))
+                    messages.push(json!({ "role": "tool", "tool_call_id": id, "content": text }));
                 }
                 // Its call is not in the conversation, so no server would take it as a result.
                 None => user(&mut messages, text),

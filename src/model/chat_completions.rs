@@ -1,7 +1,7 @@
 //! OpenAI chat completions, as the many servers that imitate them speak it.
 //!
-//! *Promises.* An answer is complete if a `finish_reason` came and the stream ended in good order or
-//! with `[DONE]`.
+//! *Promises.* An answer is complete if a `finish_reason` came and the stream ended in good order
+//! or with `[DONE]`.
 
 use ai_factory_ports::model::{ModelAnswer, ModelCall, ModelError, TokenSink};
 use ai_factory_schemas::{chat::StopReason, model::TokenUsage};
@@ -51,8 +51,7 @@ struct ChatChunk {
 
 #[derive(Deserialize)]
 struct ChatChoice {
-    #[serde(default)]
-    index: u64,
+    index: Option<u64>,
     #[serde(default)]
     delta: Option<ChatDelta>,
     finish_reason: Option<String>,
@@ -62,8 +61,10 @@ struct ChatChoice {
 struct ChatDelta {
     content: Option<String>,
     refusal: Option<String>,
-    reasoning_content: Option<String>,
-    reasoning: Option<String>,
+    #[serde(default)]
+    reasoning_content: Value,
+    #[serde(default)]
+    reasoning: Value,
     tool_calls: Option<Vec<ChatCallDelta>>,
 }
 
@@ -101,7 +102,9 @@ impl StreamDecoder for ChatDecoder {
         if let Some(usage) = usage(&chunk.usage) {
             self.draft.usage = Some(usage);
         }
-        for choice in chunk.choices.into_iter().flatten().filter(|choice| choice.index == 0) {
+        for choice in
+            chunk.choices.into_iter().flatten().filter(|choice| choice.index.unwrap_or(0) == 0)
+        {
             self.has_choice = true;
             self.delta(choice.delta.unwrap_or_default(), sink)?;
             if let Some(reason) = choice.finish_reason.filter(|reason| !reason.is_empty()) {
@@ -127,7 +130,7 @@ impl StreamDecoder for ChatDecoder {
 impl ChatDecoder {
     fn delta(&mut self, delta: ChatDelta, sink: &mut dyn TokenSink) -> Result<(), ModelError> {
         let reasoning = [delta.reasoning, delta.reasoning_content];
-        if reasoning.into_iter().flatten().any(|text| !text.is_empty()) {
+        if reasoning.iter().any(|said| !said.is_null() && said != "") {
             self.draft.begin();
         }
         self.draft.say(delta.content.as_deref().unwrap_or_default(), sink)?;

@@ -35,7 +35,7 @@ use super::draft::cut;
 /// How the client calls itself.
 const AGENT: &str = concat!("ai-factory/", env!("CARGO_PKG_VERSION"));
 
-type Connector = TowerToHyperService<HttpsConnector<HttpConnector>>;
+type TlsConnector = TowerToHyperService<HttpsConnector<HttpConnector>>;
 
 /// Time limits of one request.
 #[derive(Clone, Copy, Debug)]
@@ -153,14 +153,14 @@ impl Response {
 
 /// The client.
 #[derive(Default)]
-pub(crate) struct Client {
+pub(crate) struct ModelClient {
     /// Made at the first request over TLS, because that is when the system's root certificates are
     /// loaded.
-    tls: OnceCell<Connector>,
-    plain: OnceCell<Connector>,
+    tls: OnceCell<TlsConnector>,
+    plain: OnceCell<TlsConnector>,
 }
 
-impl Client {
+impl ModelClient {
     /// Sends a request, and answers when the head of the response has come.
     pub(crate) async fn send(
         &self,
@@ -212,10 +212,10 @@ impl Client {
         };
         let uri: Uri =
             url.as_str().parse().map_err(|error| unreachable(host, &format!("{error}")))?;
-        let stream =
-            connector.call(uri).await.map_err(|error| unreachable(host, &root(&*error)))?;
+        let stream = connector.call(uri).await.map_err(|error| not_connected(host, &*error))?;
         let shaking = http1::handshake(stream).await;
-        let (sender, connection) = shaking.map_err(|error| unreachable(host, &root(&error)))?;
+        let (sender, connection) =
+            shaking.map_err(|error| unreachable(host, &root(&error).to_string()))?;
         let mut driving = JoinSet::new();
         // Its end is seen where the response is read.
         driving.spawn(async move { drop(connection.await) });
@@ -223,7 +223,7 @@ impl Client {
     }
 }
 
-async fn tls(host: &str) -> Result<Connector, ModelError> {
+async fn tls(host: &str) -> Result<TlsConnector, ModelError> {
     let found = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs)
         .await
         .map_err(|error| unreachable(host, &error.to_string()))?;
@@ -236,7 +236,7 @@ async fn tls(host: &str) -> Result<Connector, ModelError> {
     connector(trusted, host)
 }
 
-fn connector(trusted: RootCertStore, host: &str) -> Result<Connector, ModelError> {
+fn connector(trusted: RootCertStore, host: &str) -> Result<TlsConnector, ModelError> {
     let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|error| unreachable(host, &error.to_string()))?
@@ -260,6 +260,20 @@ fn unreachable(host: &str, cause: &str) -> ModelError {
     )
 }
 
+fn not_connected(host: &str, error: &(dyn Error + 'static)) -> ModelError {
+    let cause = root(error);
+    match cause.downcast_ref() {
+        Some(rustls::Error::InvalidCertificate(reason)) => ModelError::new(
+            ModelErrorClass::Unreachable,
+            format!(
+                "the certificate of {host} is not trusted ({reason}): correct `model_url`, or add its root certificate \
+                 to those of this system"
+            ),
+        ),
+        _ => unreachable(host, &cause.to_string()),
+    }
+}
+
 fn no_first_byte(host: &str, waited: Duration) -> ModelError {
     ModelError::new(
         ModelErrorClass::TimedOut,
@@ -271,7 +285,7 @@ fn no_first_byte(host: &str, waited: Duration) -> ModelError {
 }
 
 /// The root cause of a failure.
-fn root(error: &(dyn Error + 'static)) -> String {
+fn root<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
     let mut cause = error;
     loop {
         // An `io::Error` does not return the error wrapped in it as its source, but that error's
@@ -279,7 +293,7 @@ fn root(error: &(dyn Error + 'static)) -> String {
         let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
         match wrapped.map(|wrapped| wrapped as &(dyn Error + 'static)).or_else(|| cause.source()) {
             Some(deeper) => cause = deeper,
-            None => return cause.to_string(),
+            None => return cause,
         }
     }
 }

@@ -1,26 +1,27 @@
 //! The model of the settings: the port.
 
-use std::{collections::HashMap, sync::Arc};
+use std::collections::HashMap;
 
 use ai_factory_ports::model::{Model, ModelAnswer, ModelCall, ModelError, ModelFacts, TokenSink};
 use ai_factory_schemas::{
     chat::ChatMessage,
     limit::MODEL_ANSWER_BYTES_MAX,
-    model::{ModelEndpoint, ModelErrorClass, ToolProtocol},
+    model::{ModelEndpoint, ModelErrorClass, ModelProtocol, ToolProtocol},
 };
 use hyper::Method;
 use parking_lot::Mutex;
 use serde_json::Value;
-use tokio::sync::OnceCell;
 use url::Url;
 
 use super::{
-    client::{Client, Outgoing, Response, TimeLimits},
-    dialect::{Dialect, StreamDecoder, StreamState, dialect},
+    chat_completions::ChatCompletions,
+    client::{ModelClient, Outgoing, Response, TimeLimits},
+    dialect::{Dialect, StreamDecoder, StreamState},
     draft::{cut, malformed},
     errors::{Asked, hide, refusal, reported, retry_after},
     facts::FactsServer,
     key_policy::{Keys, own},
+    messages::Messages,
     recording::Recording,
     settings::{ModelSettings, Resolved, check_name, is_none, resolve},
     sse::EventReader,
@@ -41,9 +42,9 @@ pub struct ConfiguredModel {
     recording: Option<Recording>,
     keys: Keys,
     limits: TimeLimits,
-    client: Client,
+    client: ModelClient,
     /// What servers told, by address and model.
-    facts: Mutex<HashMap<(String, String), Arc<OnceCell<ModelFacts>>>>,
+    facts: Mutex<HashMap<(String, String), ModelFacts>>,
 }
 
 impl ConfiguredModel {
@@ -62,14 +63,15 @@ impl ConfiguredModel {
                 first_byte: settings.first_byte_max,
                 idle: settings.idle_max,
             },
-            client: Client::default(),
+            client: ModelClient::default(),
             facts: Mutex::default(),
         })
     }
 
     /// The failure without any key in it.
-    fn hidden(&self, error: ModelError) -> ModelError {
-        ModelError { reason: hide(&error.reason, self.keys.all()), ..error }
+    fn hidden(&self, mut error: ModelError) -> ModelError {
+        error.reason = hide(&error.reason, self.keys.all());
+        error
     }
 
     fn is_configured(&self) -> Result<(), ModelError> {
@@ -187,7 +189,8 @@ impl ConfiguredModel {
 
     fn play(&self, call: &ModelCall) -> Result<ModelAnswer, ModelError> {
         let recording = self.recording.as_ref();
-        match recording.filter(|_| self.endpoint.as_ref() == Some(&call.endpoint)) {
+        let configured = self.endpoint.as_ref().map(|endpoint| &endpoint.model);
+        match recording.filter(|_| configured == Some(&call.endpoint.model)) {
             Some(recording) => recording.play(call),
             None => Err(ModelError::new(
                 ModelErrorClass::NotRecorded,
@@ -204,9 +207,25 @@ impl ConfiguredModel {
         let url = parsed(endpoint)?;
         let key = self.keys.key(endpoint, &url)?.map(|key| dialect.key_header(key));
         let place = (endpoint.url.clone(), endpoint.model.clone());
-        let cell = Arc::clone(self.facts.lock().entry(place).or_default());
+        let known = self.facts.lock().get(&place).cloned();
+        if let Some(facts) = known {
+            return Ok(facts);
+        }
         let server = FactsServer { client: &self.client, limits: self.limits, url, key };
-        cell.get_or_try_init(|| server.facts(endpoint)).await.cloned()
+        let (facts, is_final) = server.facts(endpoint).await?;
+        if is_final {
+            self.facts.lock().insert(place, facts.clone());
+        }
+        Ok(facts)
+    }
+}
+
+/// The dialect of a protocol; `None` if there is no API.
+fn dialect(protocol: ModelProtocol) -> Option<&'static dyn Dialect> {
+    match protocol {
+        ModelProtocol::ChatCompletions => Some(&ChatCompletions),
+        ModelProtocol::Messages => Some(&Messages),
+        ModelProtocol::Recording => None,
     }
 }
 
@@ -284,6 +303,10 @@ impl Model for ConfiguredModel {
         call: ModelCall,
         sink: &mut dyn TokenSink,
     ) -> Result<ModelAnswer, ModelError> {
-        self.attempt(call, sink).await.map_err(|error| self.hidden(error))
+        let mut answer = self.attempt(call, sink).await.map_err(|error| self.hidden(error))?;
+        for name in [&mut answer.answered_by, &mut answer.provider_id].into_iter().flatten() {
+            *name = hide(name, self.keys.all());
+        }
+        Ok(answer)
     }
 }

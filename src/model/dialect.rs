@@ -1,10 +1,7 @@
 //! What a protocol says differently from others.
 
 use ai_factory_ports::model::{ModelAnswer, ModelCall, ModelError, TokenSink};
-use ai_factory_schemas::model::ModelProtocol;
 use serde_json::Value;
-
-use super::{chat_completions::ChatCompletions, messages::Messages};
 
 /// Whether more of a stream is to be read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,13 +40,4 @@ pub(crate) trait StreamDecoder: Send {
 
     /// The answer, after the end mark or the end of the stream.
     fn finish(self: Box<Self>) -> Result<ModelAnswer, ModelError>;
-}
-
-/// The dialect of a protocol; `None` if there is no API.
-pub(crate) fn dialect(protocol: ModelProtocol) -> Option<&'static dyn Dialect> {
-    match protocol {
-        ModelProtocol::ChatCompletions => Some(&ChatCompletions),
-        ModelProtocol::Messages => Some(&Messages),
-        ModelProtocol::Recording => None,
-    }
 }

@@ -73,30 +73,25 @@ mod tests {
 
     use super::*;
 
-    fn found(before: Value, after: Value) -> Option<(String, String, String)> {
-        first_difference(&before, &after)
-            .map(|difference| (difference.path, difference.before, difference.after))
-    }
-
-    fn expected(path: &str, before: &str, after: &str) -> Option<(String, String, String)> {
-        Some((path.to_owned(), before.to_owned(), after.to_owned()))
+    fn found(before: Value, after: Value) -> [String; 3] {
+        let Some(difference) = first_difference(&before, &after) else {
+            return Default::default();
+        };
+        [difference.path, difference.before, difference.after]
     }
 
     #[test]
     fn the_first_difference_has_its_path_and_both_values() {
-        assert_eq!(found(json!({ "a": [1, 2] }), json!({ "a": [1, 2] })), None);
+        let same = json!({ "a": [1, 2] });
+        assert_eq!(first_difference(&same, &same), None);
         assert_eq!(
             found(json!({ "a": [1, { "b": true }], "z": 1 }), json!({ "a": [1, { "b": null }] })),
-            expected("$.a[1].b", "true", "null")
+            ["$.a[1].b", "true", "null"]
         );
-        assert_eq!(
-            found(json!({ "a": [1] }), json!({ "a": [] })),
-            expected("$.a[0]", "1", NOTHING)
-        );
-        assert_eq!(found(json!({}), json!({ "k": "v" })), expected("$.k", NOTHING, "\"v\""));
+        assert_eq!(found(json!({ "a": [1] }), json!({ "a": [] })), ["$.a[0]", "1", NOTHING]);
+        assert_eq!(found(json!({}), json!({ "k": "v" })), ["$.k", NOTHING, "\"v\""]);
         let (long, same) = ("x".repeat(500), "s".repeat(100));
-        let (_, before, after) =
-            found(json!(format!("{same}a{long}")), json!(format!("{same}b"))).unwrap();
+        let [_, before, after] = found(json!(format!("{same}a{long}")), json!(format!("{same}b")));
         assert!(before.starts_with("\"…ssss") && before.ends_with("x…\""), "{before}");
         assert_eq!(after, format!("\"…{}b\"", "s".repeat(COMMON_CHARS_SHOWN)));
     }

@@ -13,6 +13,8 @@ use serde_json::Value;
 
 /// Length limit of a server's text in an error, in characters.
 const SAID_CHARS_MAX: usize = 400;
+/// Length of the shortest key that is hidden, in bytes.
+const KEY_BYTES_MIN: usize = 8;
 /// Stands for a key.
 const HIDDEN: &str = "(hidden)";
 /// Kinds of errors by the words of the providers, in lower case.
@@ -103,9 +105,10 @@ fn remedy(said: &str) -> &'static str {
     }
 }
 
-/// Replaces keys.
+/// Replaces keys. Shorter ones than [`KEY_BYTES_MIN`] would stand in any text.
 pub(crate) fn hide<'a>(text: &str, keys: impl IntoIterator<Item = &'a str>) -> String {
-    keys.into_iter().fold(text.to_owned(), |text, key| text.replace(key, HIDDEN))
+    let keys = keys.into_iter().filter(|key| key.len() >= KEY_BYTES_MIN);
+    keys.fold(text.to_owned(), |text, key| text.replace(key, HIDDEN))
 }
 
 /// An error as a server describes it.
@@ -141,17 +144,17 @@ fn class(described: &Described) -> ModelErrorClass {
         return *class;
     }
     let said = described.message.to_lowercase();
-    let status = described.status.unwrap_or(500);
+    let is_invalid = described.kinds.iter().any(|kind| kind.starts_with("invalid"));
+    let status = described.status.unwrap_or(if is_invalid { 400 } else { 500 });
     let is_too_long = TOO_LONG.iter().any(|part| said.contains(part));
     match status {
         400 | 422 | 500 if is_too_long => ModelErrorClass::ContextTooLong,
         413 => ModelErrorClass::ContextTooLong,
         400 if said.contains("api key") => ModelErrorClass::Credentials,
         401 | 403 => ModelErrorClass::Credentials,
-        404 => ModelErrorClass::NoSuchModel,
+        404 | 300..=399 => ModelErrorClass::NoSuchModel,
         429 => ModelErrorClass::RateLimited,
         408 | 500.. => ModelErrorClass::Overloaded,
-        300..=399 => ModelErrorClass::NoSuchModel,
         _ => ModelErrorClass::Refused,
     }
 }

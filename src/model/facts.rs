@@ -14,7 +14,7 @@ use hyper::Method;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::client::{Client, Outgoing, TimeLimits};
+use super::client::{ModelClient, Outgoing, TimeLimits};
 
 /// Time limit of each step of a question.
 const ASK_MAX: Duration = Duration::from_secs(5);
@@ -23,7 +23,7 @@ const FACTS_BYTES_MAX: usize = 4 * 1024 * 1024;
 
 /// A server that can be asked.
 pub(crate) struct FactsServer<'a> {
-    pub(crate) client: &'a Client,
+    pub(crate) client: &'a ModelClient,
     pub(crate) limits: TimeLimits,
     /// The base of the API.
     pub(crate) url: Url,
@@ -32,18 +32,22 @@ pub(crate) struct FactsServer<'a> {
 }
 
 impl FactsServer<'_> {
-    /// What it tells.
-    pub(crate) async fn facts(&self, endpoint: &ModelEndpoint) -> Result<ModelFacts, ModelError> {
+    /// What it tells, and whether it will tell the same later: a window that is not in force yet may
+    /// become smaller.
+    pub(crate) async fn facts(
+        &self,
+        endpoint: &ModelEndpoint,
+    ) -> Result<(ModelFacts, bool), ModelError> {
         match endpoint.provider() {
             "ollama" => self.ollama(endpoint.name()).await,
-            "llamacpp" => self.llama_cpp().await,
-            "vllm" => self.vllm(endpoint.name()).await,
-            _ => Ok(ModelFacts::default()),
+            "llamacpp" => Ok((self.llama_cpp().await?, true)),
+            "vllm" => Ok((self.vllm(endpoint.name()).await?, true)),
+            _ => Ok((ModelFacts::default(), true)),
         }
     }
 
     /// Of a loaded model the window in force; of another one what it will be at most.
-    async fn ollama(&self, name: &str) -> Result<ModelFacts, ModelError> {
+    async fn ollama(&self, name: &str) -> Result<(ModelFacts, bool), ModelError> {
         let running = self.ask("/api/ps", None).await?;
         let shown = self.ask("/api/show", Some(json!({ "model": name }))).await?;
         let version = self.ask("/api/version", None).await?;
@@ -54,13 +58,14 @@ impl FactsServer<'_> {
         };
         let loaded = running["models"].as_array().and_then(|models| models.iter().find(is_it));
         let in_force = loaded.and_then(|model| model["context_length"].as_u64());
-        Ok(ModelFacts {
+        let facts = ModelFacts {
             context_tokens: in_force.or_else(|| set_window(&shown)).or_else(|| window(&shown)),
             calls_tools: shown["capabilities"]
                 .as_array()
                 .map(|all| all.iter().any(|capability| capability == "tools")),
             server: version["version"].as_str().map(|version| format!("Ollama {version}")),
-        })
+        };
+        Ok((facts, in_force.is_some()))
     }
 
     async fn llama_cpp(&self) -> Result<ModelFacts, ModelError> {

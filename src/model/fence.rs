@@ -1,12 +1,12 @@
-//! Fenced blocks, by CommonMark's rule for them at the top level of a text.
+//! Fenced blocks, by `CommonMark`'s rule for them at the top level of a text.
 //!
-//! A fence is three or more backticks or tildes, indented by at most three spaces. A block is closed
-//! by a fence of the same character that is at least as long and has nothing behind it, or by the
-//! end of the text.
+//! A fence is three or more backticks or tildes, indented by at most three spaces. A block is
+//! closed by a fence of the same character that is at least as long and has nothing behind it, or
+//! by the end of the text.
 
 /// The beginning of a block.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Fence {
+pub(crate) struct FenceMark {
     character: char,
     length: usize,
     indent: usize,
@@ -24,16 +24,16 @@ pub(crate) struct FencedBlock {
 }
 
 /// The run of fence characters that a line begins with, and what is behind it.
-fn run(line: &str) -> Option<(Fence, &str)> {
+fn run(line: &str) -> Option<(FenceMark, &str)> {
     let rest = line.trim_start_matches(' ');
     let indent = line.len() - rest.len();
     let character = rest.chars().next().filter(|c| matches!(c, '`' | '~'))?;
     let behind = rest.trim_start_matches(character);
     let length = rest.len() - behind.len();
-    (indent <= 3 && length >= 3).then_some((Fence { character, length, indent }, behind))
+    (indent <= 3 && length >= 3).then_some((FenceMark { character, length, indent }, behind))
 }
 
-impl Fence {
+impl FenceMark {
     /// The fence that a line opens, with its info string.
     pub(crate) fn opened_by(line: &str) -> Option<(Self, &str)> {
         let (fence, info) = run(line)?;
@@ -73,7 +73,7 @@ pub(crate) fn fence_around(text: &str) -> String {
 /// The blocks of a text.
 pub(crate) fn blocks(text: &str) -> Vec<FencedBlock> {
     let mut found: Vec<FencedBlock> = Vec::new();
-    let mut open: Option<Fence> = None;
+    let mut open: Option<FenceMark> = None;
     let mut start = 0;
     for whole in text.split_inclusive('\n') {
         let line = whole.trim_end_matches('\n').trim_end_matches('\r');
@@ -84,7 +84,7 @@ pub(crate) fn blocks(text: &str) -> Vec<FencedBlock> {
                 block.content.push('\n');
             }
             _ => {
-                if let Some((fence, info)) = Fence::opened_by(line) {
+                if let Some((fence, info)) = FenceMark::opened_by(line) {
                     open = Some(fence);
                     let (info, content) = (info.to_owned(), String::new());
                     found.push(FencedBlock { start, info, content });

@@ -1,8 +1,8 @@
 //! Which key goes where.
 //!
 //! *Promises.* The configured key goes to the configured scheme, host and port only. The key of a
-//! provider's usual variable goes to that provider's own host only, over TLS. No key goes over plain
-//! HTTP beyond this machine.
+//! provider's usual variable goes to that provider's own host only, over TLS. No key goes over
+//! plain HTTP beyond this machine.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,7 @@ use ai_factory_schemas::model::{ModelEndpoint, ModelErrorClass};
 use hyper::header::HeaderValue;
 use url::{Host, Origin, Url};
 
-use super::{
-    provider::{Provider, provider},
-    settings::ModelSettings,
-};
+use super::provider::{Provider, provider};
 
 /// The keys.
 #[derive(Default)]
@@ -24,15 +21,18 @@ pub(crate) struct Keys {
 }
 
 impl Keys {
-    /// The keys of the settings; the configured one is for the API at `url`.
-    pub(crate) fn new(url: &Url, settings: &ModelSettings) -> Result<Self, String> {
+    /// The configured key, which is for the API at `url`, and the usual ones by their variables.
+    pub(crate) fn new(
+        url: &Url,
+        configured: Option<&str>,
+        usual: &BTreeMap<String, String>,
+    ) -> Result<Self, String> {
         let trimmed = |key: &str| Some(key.trim().to_owned()).filter(|key| !key.is_empty());
-        let configured = settings.key.as_deref().and_then(trimmed);
+        let configured = configured.and_then(trimmed);
         if configured.as_deref().is_some_and(|key| HeaderValue::from_str(key).is_err()) {
             return Err("`model_key` has characters that no key has: copy it again".to_owned());
         }
-        let usual = settings.usual_keys.iter();
-        let usual = usual.filter_map(|(name, key)| Some((name.clone(), trimmed(key)?)));
+        let usual = usual.iter().filter_map(|(name, key)| Some((name.clone(), trimmed(key)?)));
         Ok(Self { configured: configured.map(|key| (url.origin(), key)), usual: usual.collect() })
     }
 
@@ -105,13 +105,10 @@ mod tests {
 
     fn keys(configured: Option<(&str, &str)>) -> Keys {
         let usual = [("OPENAI_API_KEY", "usual-openai"), ("ANTHROPIC_API_KEY", "usual-anthropic")];
-        let settings = ModelSettings {
-            key: configured.map(|(_, key)| key.to_owned()),
-            usual_keys: usual.map(|(name, key)| (name.to_owned(), key.to_owned())).into(),
-            ..ModelSettings::default()
-        };
+        let usual = usual.map(|(name, key)| (name.to_owned(), key.to_owned())).into();
+        let key = configured.map(|(_, key)| key);
         let url = configured.map_or("https://api.openai.com/v1", |(url, _)| url);
-        Keys::new(&Url::parse(url).unwrap(), &settings).unwrap()
+        Keys::new(&Url::parse(url).unwrap(), key, &usual).unwrap()
     }
 
     fn key(keys: &Keys, model: &str, url: &str) -> Result<Option<String>, ModelError> {

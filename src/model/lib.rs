@@ -1,5 +1,5 @@
-//! Language models: a [`Model`] behind chat completions, behind Anthropic messages, or played from a
-//! recording.
+//! Language models: a [`Model`] behind chat completions, behind Anthropic messages, or played
+//! from a recording.
 //!
 //! *Promises.* Those of the port, and: the environment is not read; a provider's usual key goes to
 //! that provider's own host only, the configured key to the configured host only.
@@ -9,7 +9,7 @@
 //! [`Model`]: ai_factory_ports::model::Model
 
 #![forbid(unsafe_code)]
-#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::disallowed_methods))]
+#![cfg_attr(test, allow(clippy::unwrap_used, clippy::expect_used, clippy::needless_pass_by_value))]
 
 mod chat_body;
 mod chat_completions;

@@ -16,13 +16,14 @@ pub(crate) const ANSWER: &str = "answer";
 /// Stands for a text that is empty: the API takes none.
 const EMPTY: &str = "(empty)";
 
-/// The body. What does not change from call to call comes first, and is marked for the provider's
-/// cache, and so is the end of the conversation so far.
+/// The body. The end of the system prompt, which does not change from call to call, and the end of
+/// the conversation so far are marked for the provider's cache.
 pub(crate) fn body(call: &ModelCall) -> Value {
     let (mut system, mut messages) = conversation(call);
-    mark(system.last_mut());
-    let blocks = messages.last_mut().and_then(|message| message["content"].as_array_mut());
-    mark(blocks.and_then(|blocks| blocks.last_mut()));
+    mark(&mut system);
+    if let Some(blocks) = messages.last_mut().and_then(|last| last["content"].as_array_mut()) {
+        mark(blocks);
+    }
     let mut body = Map::new();
     body.insert("model".to_owned(), json!(call.endpoint.name()));
     body.insert("max_tokens".to_owned(), json!(call.parameters.output_tokens_max));
@@ -52,8 +53,8 @@ pub(crate) fn body(call: &ModelCall) -> Value {
     Value::Object(body)
 }
 
-fn mark(block: Option<&mut Value>) {
-    if let Some(Value::Object(block)) = block {
+fn mark(blocks: &mut [Value]) {
+    if let Some(Value::Object(block)) = blocks.last_mut() {
         block.insert("cache_control".to_owned(), json!({ "type": "ephemeral" }));
     }
 }

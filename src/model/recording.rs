@@ -1,9 +1,9 @@
 //! Recordings: the answers of earlier calls, played in place of a model.
 //!
 //! A recording is a file of JSON lines, written and read as [`RecordingLine`]: texts, each before
-//! the first call that names its hash, and calls. A request matches a recorded one if both send the
-//! same; the ids that the factory gives to tool calls count by their order only, because they differ
-//! from session to session. Of several recorded calls that match, the first one is played.
+//! the first call that names its hash, and calls. A request matches a recorded one if both send
+//! the same; the ids that the factory gives to tool calls count by their order only, because they
+//! differ from session to session. Of several recorded calls that match, the first one is played.
 //!
 //! *Limits.* A file has at most [`RECORDING_BYTES_MAX`] bytes.
 
@@ -37,7 +37,7 @@ pub enum RecordingLine {
     /// A text that calls name by its hash: a message, tools or a schema, as JSON.
     Blob(String),
     /// A call that was answered.
-    Call(RecordedCall),
+    Call(Box<RecordedCall>),
 }
 
 /// A call with its answer.
@@ -80,8 +80,8 @@ pub(crate) struct Recording {
 /// What a request sends, with its ids by their order.
 fn sent(
     messages: &[Value],
-    tools: Option<Value>,
-    schema: Option<Value>,
+    tools: Option<&[ToolSpec]>,
+    schema: Option<&Value>,
     parameters: &ModelParameters,
 ) -> Value {
     // The window is not sent.
@@ -151,7 +151,7 @@ impl Recording {
                 RecordingLine::Blob(text) => {
                     recording.blobs.insert(BlobHash::of(text.as_bytes()), text);
                 }
-                RecordingLine::Call(call) => recording.add(call).map_err(damaged)?,
+                RecordingLine::Call(call) => recording.add(*call).map_err(damaged)?,
             }
         }
         if recording.calls.is_empty() {
@@ -181,7 +181,7 @@ impl Recording {
             .collect();
         let tools = request.tools.map(|hash| self.blob::<Vec<ToolSpec>>(hash)).transpose()?;
         let schema = request.schema.map(|hash| self.blob(hash)).transpose()?;
-        Ok(sent(&messages?, tools.map(|tools| json!(tools)), schema, &request.parameters))
+        Ok(sent(&messages?, tools.as_deref(), schema.as_ref(), &request.parameters))
     }
 
     fn answer(&self, recorded: &RecordedAnswer) -> Result<ModelAnswer, String> {
@@ -208,9 +208,8 @@ impl Recording {
         let mut numbered = Numbered::default();
         let messages: Vec<_> =
             call.messages.iter().map(|message| numbered.message(message)).collect();
-        let tools = (!call.tools.is_empty()).then(|| json!(*call.tools));
-        let schema = call.schema.as_deref().cloned();
-        let asked = sent(&messages, tools, schema, &call.parameters);
+        let tools = (!call.tools.is_empty()).then_some(&*call.tools);
+        let asked = sent(&messages, tools, call.schema.as_deref(), &call.parameters);
         let found = self.by_request.get(&hash(&asked)).and_then(|place| self.calls.get(*place));
         let answer = match found {
             Some(found) => self.answer(&found.answer),

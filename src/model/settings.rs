@@ -45,8 +45,8 @@ impl Default for ModelSettings {
             usual_keys: BTreeMap::new(),
             tools: None,
             connect_max: Duration::from_secs(10),
-            first_byte_max: Duration::from_secs(120),
-            idle_max: Duration::from_secs(60),
+            first_byte_max: Duration::from_mins(2),
+            idle_max: Duration::from_mins(1),
         }
     }
 }
@@ -83,7 +83,7 @@ pub(crate) fn resolve(settings: &ModelSettings) -> Result<Resolved, String> {
     }
     let provider = known_provider(model)?;
     let url = base(settings.url.as_deref().unwrap_or(provider.url), provider)?;
-    let keys = Keys::new(&url, settings)?;
+    let keys = Keys::new(&url, settings.key.as_deref(), &settings.usual_keys)?;
     let endpoint = ModelEndpoint {
         model: model.to_owned(),
         url: url.as_str().trim_end_matches('/').to_owned(),

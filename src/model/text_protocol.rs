@@ -14,7 +14,7 @@ use ai_factory_schemas::{
 };
 use serde_json::{Deserializer, Map, Value, json};
 
-use super::fence::{Fence, FencedBlock, blocks, fence_around, may_become_fence};
+use super::fence::{FenceMark, FencedBlock, blocks, fence_around, may_become_fence};
 
 /// What the model is told of the protocol.
 const INSTRUCTIONS: &str = include_str!("text_protocol.md");
@@ -29,7 +29,8 @@ const UNREADABLE: &str = "unreadable";
 pub(crate) fn rewritten(call: &ModelCall) -> ModelCall {
     let mut messages = Vec::with_capacity(call.messages.len() + 1);
     let mut names: HashMap<ToolCallId, &str> = HashMap::new();
-    let mut instructions = (!call.tools.is_empty()).then(|| instructions(&call.tools));
+    let has_tools = !call.tools.is_empty() && call.schema.is_none();
+    let mut instructions = has_tools.then(|| instructions(&call.tools));
     for message in &call.messages {
         messages.push(match &**message {
             ChatMessage::System { text } => {
@@ -68,7 +69,9 @@ fn instructions(tools: &[ToolSpec]) -> String {
     let raw = if raw.is_empty() { RAW_ARGUMENTS.join("`, `") } else { raw.join("`, `") };
     let mut text = INSTRUCTIONS.replace("{RAW}", &raw);
     for ToolSpec { name, description, parameters } in tools {
-        text.push_str(&format!("\n## {name}\n\n{description}\n\nArguments: {parameters}\n"));
+        let parts =
+            ["\n## ", name, "\n\n", description, "\n\nArguments: ", &parameters.to_string(), "\n"];
+        text.extend(parts);
     }
     text
 }
@@ -183,7 +186,7 @@ pub(crate) struct ProseSink<'a> {
     line: String,
     /// How much of it has been passed on, in bytes.
     passed: usize,
-    open: Option<Fence>,
+    open: Option<FenceMark>,
     is_over: bool,
 }
 
@@ -206,7 +209,7 @@ impl<'a> ProseSink<'a> {
             Some(fence) if fence.is_closed_by(line) => self.open = None,
             Some(_) => {}
             None => {
-                if let Some((fence, info)) = Fence::opened_by(line) {
+                if let Some((fence, info)) = FenceMark::opened_by(line) {
                     self.is_over = is_marked(info);
                     self.open = Some(fence);
                 }

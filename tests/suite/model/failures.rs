@@ -6,6 +6,7 @@ use ai_factory_schemas::{
 };
 
 use super::*;
+use crate::support::{certificates::certificate, embeddings::Embeddings};
 
 fn write() -> Reply {
     Reply::tool("write_file", json!({ "path": "a.py", "content": "print(1)\n" }))
@@ -80,7 +81,7 @@ async fn a_time_to_wait_is_told_where_the_server_tells_it() {
         let dated = Reply::status(429)
             .header("date", "Tue, 01 Dec 2026 10:00:00 GMT")
             .header("retry-after", "Tue, 01 Dec 2026 10:01:00 GMT");
-        assert_eq!(failed(model, dated).await.retry_after, Some(Duration::from_secs(60)));
+        assert_eq!(failed(model, dated).await.retry_after, Some(Duration::from_mins(1)));
     }
 }
 
@@ -144,6 +145,32 @@ async fn a_list_of_choices_that_is_empty_is_malformed() {
         assert_eq!(error.class, ModelErrorClass::Malformed, "{stream}: {error}");
         assert!(error.reason.contains("list of choices is empty"), "{error}");
     }
+}
+
+#[tokio::test]
+async fn the_end_of_a_completion_is_its_reason_to_finish() {
+    let finish =
+        "data: {\"choices\":[{\"delta\":{\"content\":\"x\"},\"finish_reason\":\"stop\"}]}\n\n";
+    assert_eq!(answered(CHAT, Reply::stream(finish)).await.text, "x");
+    let unfinished = format!("{}data: [DONE]\n\n", finish.replace("\"stop\"", "null"));
+    let error = failed(CHAT, Reply::stream(unfinished)).await;
+    assert_eq!(error.class, ModelErrorClass::Cut, "{error}");
+}
+
+#[tokio::test]
+async fn a_server_whose_certificate_nobody_vouches_for_gets_no_request() {
+    let dir = tempfile::tempdir().unwrap();
+    certificate(dir.path(), "server", None);
+    let server = Embeddings::start_with_tls(dir.path(), "server");
+    for model in MODELS {
+        let (url, key) = (Some(server.url()), Some("a-key".to_owned()));
+        let settings =
+            ModelSettings { model: model.to_owned(), url, key, ..ModelSettings::default() };
+        let error = said(&ConfiguredModel::new(&settings).unwrap()).await.0.unwrap_err();
+        assert_eq!(error.class, ModelErrorClass::Unreachable, "{error}");
+        assert!(error.reason.contains("certificate"), "{error}");
+    }
+    assert!(server.calls().is_empty());
 }
 
 #[tokio::test]

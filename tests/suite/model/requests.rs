@@ -225,3 +225,24 @@ async fn only_the_configured_model_can_be_named() {
     let unknown = model.endpoint(Some("nobody/x")).unwrap_err();
     assert!(unknown.contains("openai, anthropic, ollama, llamacpp, vllm"), "{unknown}");
 }
+
+#[tokio::test]
+async fn calls_at_once_are_answered_each_by_its_own() {
+    let server = ModelServer::answering(|number, request| {
+        let asked = request.body["messages"][0]["content"].as_str().unwrap_or_default();
+        Reply::text(&format!("{asked}!")).usage(100 + number as u64, 1)
+    });
+    server.then([Reply::text("first")]);
+    let model = Arc::new(configured(CHAT, &server));
+    let ask = |text: String| {
+        let model = Arc::clone(&model);
+        let asked = call(&model, [user(&text)]);
+        tokio::spawn(async move { model.complete(asked, &mut Parts::default()).await })
+    };
+    assert_eq!(ask("0".to_owned()).await.unwrap().unwrap().text, "first");
+    let asked: Vec<_> = (1..20).map(|number| ask(number.to_string())).collect();
+    for (number, asked) in (1..).zip(asked) {
+        assert_eq!(asked.await.unwrap().unwrap().text, format!("{number}!"));
+    }
+    assert_eq!(server.requests().len(), 20);
+}

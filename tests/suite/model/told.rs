@@ -7,6 +7,12 @@ use super::*;
 async fn told(model: &str, server: &ModelServer) -> ModelFacts {
     let configured = configured(model, server);
     let endpoint = configured.endpoint(None).unwrap().unwrap();
+    configured.facts(&endpoint).await.unwrap()
+}
+
+async fn told_once(model: &str, server: &ModelServer) -> ModelFacts {
+    let configured = configured(model, server);
+    let endpoint = configured.endpoint(None).unwrap().unwrap();
     let facts = configured.facts(&endpoint).await.unwrap();
     let asked = server.others().len();
     assert_eq!(configured.facts(&endpoint).await.unwrap(), facts);
@@ -31,7 +37,7 @@ async fn ollama_tells_the_window_in_force_or_the_one_that_is_set_or_the_models_o
     let loaded =
         json!({ "name": "qwen3:latest", "model": "qwen3:latest", "context_length": 4_096 });
     server.page("/api/ps", 200, json!({ "models": [other, loaded] }));
-    assert_eq!(told("ollama/qwen3", &server).await.context_tokens, Some(4_096));
+    assert_eq!(told_once("ollama/qwen3", &server).await.context_tokens, Some(4_096));
     let asked = server.others().into_iter().find(|request| request.path == "/api/show").unwrap();
     assert_eq!((&*asked.method, &asked.body), ("POST", &json!({ "model": "qwen3" })));
 }
@@ -45,7 +51,7 @@ async fn llama_cpp_and_vllm_tell_their_windows() {
         200,
         json!({ "default_generation_settings": settings, "build_info": "b7000" }),
     );
-    let facts = told("llamacpp/x", &server).await;
+    let facts = told_once("llamacpp/x", &server).await;
     assert_eq!(
         (facts.context_tokens, facts.server.as_deref()),
         (Some(2_048), Some("llama.cpp b7000"))

@@ -14,8 +14,8 @@
 //! // … `server.url()` as `model_url`; then `server.requests()[0].body["messages"]` …
 //! ```
 //!
-//! A reply without [`Reply::usage`] reports plausible tokens: a quarter of the request's bytes. Less
-//! than a twelfth of what was sent counts as a request that was not read as a whole.
+//! A reply without [`Reply::usage`] reports plausible tokens: a quarter of the request's bytes.
+//! Less than a twelfth of what was sent counts as a request that was not read as a whole.
 
 mod answer;
 mod frames;
