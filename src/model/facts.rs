@@ -32,8 +32,8 @@ pub(crate) struct FactsServer<'a> {
 }
 
 impl FactsServer<'_> {
-    /// What it tells, and whether it will tell the same later: a window that is not in force yet may
-    /// become smaller.
+    /// What it tells, and whether it will tell the same later: a window that is not in force yet
+    /// may become smaller.
     pub(crate) async fn facts(
         &self,
         endpoint: &ModelEndpoint,

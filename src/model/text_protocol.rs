@@ -148,7 +148,7 @@ fn tool_call(block: &FencedBlock, tools: &[ToolSpec]) -> Option<AnsweredToolCall
     };
     let mut values = Deserializer::from_str(&block.content).into_iter::<Map<String, Value>>();
     let head = values.next().and_then(Result::ok);
-    let rest = &block.content[values.byte_offset()..];
+    let rest = block.content.get(values.byte_offset()..).unwrap_or_default();
     let marked = is_marked(&block.info);
     let named = head.and_then(|mut head| {
         let key = if marked && !head.contains_key("tool") { "name" } else { "tool" };

@@ -18,7 +18,11 @@ async fn a_text_arrives_in_parts_and_as_a_whole() {
                 ("The answer is ü 42.", StopReason::End)
             );
             assert_eq!(shown.0, parts, "{model}");
-            let usage = TokenUsage { input: 100, output: 9, ..TokenUsage::default() };
+            let usage = TokenUsage {
+                input: 100,
+                output: 9,
+                ..TokenUsage::default()
+            };
             assert_eq!(answer.usage, Some(usage));
             assert_eq!(answer.answered_by.as_deref(), Some("some"));
             assert!(answer.provider_id.is_some() && answer.tool_calls.is_empty());
@@ -32,18 +36,29 @@ async fn tool_calls_arrive_whole_and_in_order_although_their_arguments_come_in_p
     let second = json!({ "path": "b.py", "content": "" });
     for model in MODELS {
         for (argument_bytes, pieces) in [(1, 3), (5, 100_000), (1_000, 1)] {
-            let calls = [("write_file", first.clone()), ("write_file", second.clone())];
-            let reply = Reply::tools(calls).saying("I write.").argument_parts(argument_bytes);
+            let calls = [
+                ("write_file", first.clone()),
+                ("write_file", second.clone()),
+            ];
+            let reply = Reply::tools(calls)
+                .saying("I write.")
+                .argument_parts(argument_bytes);
             let answer = answered(model, reply.in_pieces(pieces)).await;
-            assert_eq!((answer.text.as_str(), answer.stop), ("I write.", StopReason::ToolCalls));
+            assert_eq!(
+                (answer.text.as_str(), answer.stop),
+                ("I write.", StopReason::ToolCalls)
+            );
             let arguments: Vec<serde_json::Value> = answer
                 .tool_calls
                 .iter()
                 .map(|call| serde_json::from_str(&call.arguments).unwrap())
                 .collect();
             assert_eq!(arguments, [first.clone(), second.clone()], "{model}");
-            let ids: Vec<_> =
-                answer.tool_calls.iter().map(|call| call.provider_id.as_deref()).collect();
+            let ids: Vec<_> = answer
+                .tool_calls
+                .iter()
+                .map(|call| call.provider_id.as_deref())
+                .collect();
             assert_eq!(ids, [Some("call_0"), Some("call_1")]);
         }
     }
@@ -55,7 +70,11 @@ async fn an_answer_says_how_it_ended() {
         let cut = answered(model, Reply::text("It is").stop(StopReason::Length)).await;
         assert_eq!(cut.stop, StopReason::Length, "{model}");
         let refused = answered(model, Reply::refusal("I will not.")).await;
-        assert_eq!((&*refused.text, refused.stop), ("I will not.", StopReason::Refusal), "{model}");
+        assert_eq!(
+            (&*refused.text, refused.stop),
+            ("I will not.", StopReason::Refusal),
+            "{model}"
+        );
         let filtered = answered(model, Reply::text("So").stop(StopReason::Refusal)).await;
         assert_eq!(filtered.stop, StopReason::Refusal, "{model}");
     }
@@ -75,14 +94,24 @@ async fn a_usage_is_what_the_provider_says_and_absent_where_it_says_nothing() {
             reasoning: None,
         };
         let written = if model == CHAT { 0 } else { 30 };
-        assert_eq!(usage(text().usage(10, 5).cached(200, written)).await, Some(cached), "{model}");
+        assert_eq!(
+            usage(text().usage(10, 5).cached(200, written)).await,
+            Some(cached),
+            "{model}"
+        );
         assert_eq!(usage(text().no_usage()).await, None, "{model}");
         assert_eq!(usage(text().late_usage()).await, None, "{model}");
-        assert_eq!(usage(text().usage(0, 0)).await, Some(TokenUsage::default()), "{model}");
+        assert_eq!(
+            usage(text().usage(0, 0)).await,
+            Some(TokenUsage::default()),
+            "{model}"
+        );
         assert_eq!(usage(text().usage_of(json!("many"))).await, None, "{model}");
         let negative = json!({ "prompt_tokens": -1, "completion_tokens": 1e300, "input_tokens": -1, "output_tokens": 1e300 });
         assert_eq!(usage(text().usage_of(negative)).await, None, "{model}");
-        let absurd = usage(text().usage(u64::MAX / 4, u64::MAX / 4)).await.unwrap();
+        let absurd = usage(text().usage(u64::MAX / 4, u64::MAX / 4))
+            .await
+            .unwrap();
         assert_eq!(absurd.total(), u64::MAX / 4 * 2, "{model}");
     }
 }
@@ -94,7 +123,10 @@ async fn reasoning_that_is_told_is_kept() {
         "completion_tokens": 20,
         "completion_tokens_details": { "reasoning_tokens": 15 },
     });
-    let usage = answered(CHAT, Reply::text("x").usage_of(usage)).await.usage.unwrap();
+    let usage = answered(CHAT, Reply::text("x").usage_of(usage))
+        .await
+        .usage
+        .unwrap();
     assert_eq!((usage.output, usage.reasoning), (20, Some(15)));
 }
 

@@ -8,13 +8,25 @@ const CANARY: &str = "sk-canary-4f9a0c7e51";
 
 fn with_canary(model: &str, server: &ModelServer) -> ConfiguredModel {
     let key = Some(CANARY.to_owned());
-    ConfiguredModel::new(&ModelSettings { key, ..settings(model, server) }).unwrap()
+    ConfiguredModel::new(&ModelSettings {
+        key,
+        ..settings(model, server)
+    })
+    .unwrap()
 }
 
 fn with_usual_keys(model: &str, server: &ModelServer) -> ConfiguredModel {
-    let variables = ai_factory_model::PROVIDERS.iter().filter_map(|known| known.key_variable);
-    let usual_keys = variables.map(|name| (name.to_owned(), CANARY.to_owned())).collect();
-    let settings = ModelSettings { key: None, usual_keys, ..settings(model, server) };
+    let variables = ai_factory_model::PROVIDERS
+        .iter()
+        .filter_map(|known| known.key_variable);
+    let usual_keys = variables
+        .map(|name| (name.to_owned(), CANARY.to_owned()))
+        .collect();
+    let settings = ModelSettings {
+        key: None,
+        usual_keys,
+        ..settings(model, server)
+    };
     ConfiguredModel::new(&settings).unwrap()
 }
 
@@ -28,7 +40,11 @@ async fn the_configured_key_is_sent_as_the_protocol_wants_it() {
         said(&with_canary(model, &server)).await.0.unwrap();
         let request = server.requests().remove(0);
         assert_eq!(request.header(header), value);
-        let shown = request.headers.values().filter(|value| value.contains(CANARY)).count();
+        let shown = request
+            .headers
+            .values()
+            .filter(|value| value.contains(CANARY))
+            .count();
         assert_eq!(shown, 1, "{request:?}");
         assert!(!request.body.to_string().contains(CANARY) && !request.path.contains(CANARY));
     }
@@ -47,11 +63,17 @@ async fn a_usual_key_goes_to_no_other_host() {
 #[tokio::test]
 async fn the_configured_key_does_not_follow_a_session_to_another_host() {
     for model in MODELS {
-        let (configured, other) = (ModelServer::start([]), ModelServer::start([Reply::text("x")]));
+        let (configured, other) = (
+            ModelServer::start([]),
+            ModelServer::start([Reply::text("x")]),
+        );
         let adapter = with_canary(model, &configured);
         let mut asked = call(&adapter, [user("Hello.")]);
         asked.endpoint.url = other.url();
-        adapter.complete(asked, &mut Parts::default()).await.unwrap();
+        adapter
+            .complete(asked, &mut Parts::default())
+            .await
+            .unwrap();
         assert!(!format!("{:?}", other.requests()).contains(CANARY));
         assert!(configured.requests().is_empty());
     }
@@ -110,9 +132,19 @@ async fn a_key_in_plain_text_beyond_this_machine_is_refused_before_anything_is_s
             ..ModelSettings::default()
         };
         let refused = ConfiguredModel::new(&settings).map(|_| ()).unwrap_err();
-        assert!(refused.contains("https://") && !refused.contains(CANARY), "{refused}");
-        let unset = ModelSettings { url: None, key: None, ..settings };
+        assert!(
+            refused.contains("https://") && !refused.contains(CANARY),
+            "{refused}"
+        );
+        let unset = ModelSettings {
+            url: None,
+            key: None,
+            ..settings
+        };
         let refused = ConfiguredModel::new(&unset).map(|_| ()).unwrap_err();
-        assert!(refused.contains("_API_KEY") && refused.contains("`model_key`"), "{refused}");
+        assert!(
+            refused.contains("_API_KEY") && refused.contains("`model_key`"),
+            "{refused}"
+        );
     }
 }

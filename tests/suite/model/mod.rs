@@ -41,17 +41,24 @@ fn configured(model: &str, server: &ModelServer) -> ConfiguredModel {
 /// A model whose patience ends at once.
 fn impatient(model: &str, server: &ModelServer) -> ConfiguredModel {
     let soon = Duration::from_millis(40);
-    let settings =
-        ModelSettings { first_byte_max: soon, idle_max: soon, ..settings(model, server) };
+    let settings = ModelSettings {
+        first_byte_max: soon,
+        idle_max: soon,
+        ..settings(model, server)
+    };
     ConfiguredModel::new(&settings).unwrap()
 }
 
 fn system(text: &str) -> ChatMessage {
-    ChatMessage::System { text: text.to_owned() }
+    ChatMessage::System {
+        text: text.to_owned(),
+    }
 }
 
 fn user(text: &str) -> ChatMessage {
-    ChatMessage::User { text: text.to_owned() }
+    ChatMessage::User {
+        text: text.to_owned(),
+    }
 }
 
 fn parameters() -> ModelParameters {
@@ -111,6 +118,10 @@ async fn answered(model: &str, reply: Reply) -> ModelAnswer {
 async fn failed(model: &str, reply: Reply) -> ModelError {
     let server = ModelServer::start([reply]);
     let error = said(&configured(model, &server)).await.0.unwrap_err();
-    assert_eq!(server.requests().len(), 1, "one attempt is one request: {error}");
+    assert_eq!(
+        server.requests().len(),
+        1,
+        "one attempt is one request: {error}"
+    );
     error
 }

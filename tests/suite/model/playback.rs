@@ -27,9 +27,19 @@ fn turn(first_id: u128, result: &str) -> [ChatMessage; 5] {
     [
         system("You work."),
         user("Write a file."),
-        ChatMessage::Assistant { text: "I write.".to_owned(), tool_calls },
-        ChatMessage::Tool { call: id, text: result.to_owned(), is_error: false },
-        ChatMessage::Assistant { text: "Done.".to_owned(), tool_calls: Vec::new() },
+        ChatMessage::Assistant {
+            text: "I write.".to_owned(),
+            tool_calls,
+        },
+        ChatMessage::Tool {
+            call: id,
+            text: result.to_owned(),
+            is_error: false,
+        },
+        ChatMessage::Assistant {
+            text: "Done.".to_owned(),
+            tool_calls: Vec::new(),
+        },
     ]
 }
 
@@ -38,7 +48,9 @@ fn record(path: &Path) {
     let turn = turn(1, "Written.");
     let mut lines = Vec::new();
     let mut blob = |text: Vec<u8>| {
-        lines.push(RecordingLine::Blob(String::from_utf8(text.clone()).unwrap()));
+        lines.push(RecordingLine::Blob(
+            String::from_utf8(text.clone()).unwrap(),
+        ));
         Blob::new(text)
     };
     let tools = blob(serde_json::to_vec(&*tools()).unwrap()).hash();
@@ -53,20 +65,42 @@ fn record(path: &Path) {
             schema: None,
             messages: refs[..answer].to_vec(),
         };
-        let stop = if answer == 2 { StopReason::ToolCalls } else { StopReason::End };
-        let usage = Some(TokenUsage { input: 10, output: 5, ..TokenUsage::default() });
+        let stop = if answer == 2 {
+            StopReason::ToolCalls
+        } else {
+            StopReason::End
+        };
+        let usage = Some(TokenUsage {
+            input: 10,
+            output: 5,
+            ..TokenUsage::default()
+        });
         let (answered_by, provider_id) = (Some("some-1".to_owned()), None);
         let message = refs[answer].hash;
-        let answer = RecordedAnswer { message, stop, usage, answered_by, provider_id };
-        lines.push(RecordingLine::Call(Box::new(RecordedCall { request, answer })));
+        let answer = RecordedAnswer {
+            message,
+            stop,
+            usage,
+            answered_by,
+            provider_id,
+        };
+        lines.push(RecordingLine::Call(Box::new(RecordedCall {
+            request,
+            answer,
+        })));
     }
-    let lines = lines.iter().map(|line| serde_json::to_string(line).unwrap() + "\n");
+    let lines = lines
+        .iter()
+        .map(|line| serde_json::to_string(line).unwrap() + "\n");
     fs::write(path, lines.collect::<String>()).unwrap();
 }
 
 fn player(path: &Path) -> Result<ConfiguredModel, String> {
     let model = format!("recording:{}", path.display());
-    ConfiguredModel::new(&ModelSettings { model, ..ModelSettings::default() })
+    ConfiguredModel::new(&ModelSettings {
+        model,
+        ..ModelSettings::default()
+    })
 }
 
 #[tokio::test]
@@ -77,8 +111,14 @@ async fn a_recording_answers_another_session_that_sends_the_same() {
     let player = player(&path).unwrap();
     let turn = turn(77, "Written.");
     let mut parts = Parts::default();
-    let first = player.complete(call(&player, turn[..2].to_vec()), &mut parts).await.unwrap();
-    assert_eq!((&*first.text, first.stop), ("I write.", StopReason::ToolCalls));
+    let first = player
+        .complete(call(&player, turn[..2].to_vec()), &mut parts)
+        .await
+        .unwrap();
+    assert_eq!(
+        (&*first.text, first.stop),
+        ("I write.", StopReason::ToolCalls)
+    );
     assert_eq!(first.tool_calls[0].provider_id.as_deref(), Some("call_0"));
     assert_eq!(first.usage.map(|usage| usage.total()), Some(15));
     assert_eq!(
@@ -86,7 +126,10 @@ async fn a_recording_answers_another_session_that_sends_the_same() {
         ("I write.".to_owned(), Some("some-1"))
     );
     for _ in 0..2 {
-        let second = player.complete(call(&player, turn[..4].to_vec()), &mut parts).await.unwrap();
+        let second = player
+            .complete(call(&player, turn[..4].to_vec()), &mut parts)
+            .await
+            .unwrap();
         assert_eq!((&*second.text, second.stop), ("Done.", StopReason::End));
     }
 }
@@ -98,7 +141,10 @@ async fn a_miss_names_the_nearest_requests_first_difference() {
     record(&path);
     let player = player(&path).unwrap();
     let miss = async |asked: ModelCall| {
-        let error = player.complete(asked, &mut Parts::default()).await.unwrap_err();
+        let error = player
+            .complete(asked, &mut Parts::default())
+            .await
+            .unwrap_err();
         assert_eq!(error.class, ModelErrorClass::NotRecorded, "{error}");
         error.reason
     };
@@ -131,9 +177,17 @@ async fn a_damaged_recording_is_refused_with_its_line() {
     record(&path);
     let whole = fs::read_to_string(&path).unwrap();
     fs::write(&path, format!("{whole}{{\"call\": 1}}\n")).unwrap();
-    assert!(refused().contains(&format!("line {}", whole.lines().count() + 1)), "{}", refused());
+    assert!(
+        refused().contains(&format!("line {}", whole.lines().count() + 1)),
+        "{}",
+        refused()
+    );
     let (_, missing) = whole.split_once('\n').unwrap();
     fs::write(&path, missing).unwrap();
     let tools = BlobHash::of(&serde_json::to_vec(&*tools()).unwrap()).to_string();
-    assert!(refused().contains(&tools) && refused().contains("missing"), "{}", refused());
+    assert!(
+        refused().contains(&tools) && refused().contains("missing"),
+        "{}",
+        refused()
+    );
 }

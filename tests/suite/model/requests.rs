@@ -40,7 +40,10 @@ fn conversation() -> Vec<ChatMessage> {
         },
         result(1, "Written.", false),
         result(2, "No such tool.", true),
-        ChatMessage::Assistant { text: "Done.".to_owned(), tool_calls: Vec::new() },
+        ChatMessage::Assistant {
+            text: "Done.".to_owned(),
+            tool_calls: Vec::new(),
+        },
         user("The check fails."),
     ]
 }
@@ -64,10 +67,19 @@ async fn chat_completions_are_asked_for_as_documented() {
         (&body["stream"], &body["stream_options"]["include_usage"]),
         (&json!(true), &json!(true))
     );
-    assert_eq!((&body["temperature"], &body["seed"]), (&json!(0.25), &json!(7)));
-    assert_eq!((&body["max_tokens"], &body["response_format"]), (&json!(100), &Value::Null));
+    assert_eq!(
+        (&body["temperature"], &body["seed"]),
+        (&json!(0.25), &json!(7))
+    );
+    assert_eq!(
+        (&body["max_tokens"], &body["response_format"]),
+        (&json!(100), &Value::Null)
+    );
     assert_eq!(body["tools"][0]["type"], "function");
-    assert_eq!(body["tools"][0]["function"]["parameters"]["required"][1], "content");
+    assert_eq!(
+        body["tools"][0]["function"]["parameters"]["required"][1],
+        "content"
+    );
     let own = id(2).to_string();
     let expected = json!([
         { "role": "system", "content": "You work." },
@@ -93,7 +105,10 @@ async fn messages_are_asked_for_as_documented_and_marked_for_the_cache() {
     let server = ModelServer::start([Reply::text("x")]);
     let configured = configured(MODELS[1], &server);
     let asked = call(&configured, conversation());
-    configured.complete(asked, &mut Parts::default()).await.unwrap();
+    configured
+        .complete(asked, &mut Parts::default())
+        .await
+        .unwrap();
     let request = server.requests().remove(0);
     assert_eq!(request.header("anthropic-version"), "2023-06-01");
     assert_eq!((&*request.method, &*request.path), ("POST", "/v1/messages"));
@@ -104,8 +119,14 @@ async fn messages_are_asked_for_as_documented_and_marked_for_the_cache() {
         body["system"],
         json!([{ "type": "text", "text": "You work.", "cache_control": kept }])
     );
-    assert_eq!((&body["max_tokens"], &body["stream"]), (&json!(100), &json!(true)));
-    assert_eq!((&body["temperature"], &body["seed"]), (&json!(0.25), &Value::Null));
+    assert_eq!(
+        (&body["max_tokens"], &body["stream"]),
+        (&json!(100), &json!(true))
+    );
+    assert_eq!(
+        (&body["temperature"], &body["seed"]),
+        (&json!(0.25), &Value::Null)
+    );
     assert_eq!(body["tools"][0]["input_schema"]["type"], "object");
     let text = |text: &str| json!({ "type": "text", "text": text });
     let expected = json!([
@@ -133,10 +154,16 @@ async fn a_schema_is_asked_for_without_tools() {
     let with_schema = |call: &mut ModelCall| call.schema = Some(Arc::new(schema.clone()));
     let chat = body(CHAT, with_schema).await;
     let expected = json!({ "name": "answer", "schema": schema, "strict": false });
-    assert_eq!(chat["response_format"], json!({ "type": "json_schema", "json_schema": expected }));
+    assert_eq!(
+        chat["response_format"],
+        json!({ "type": "json_schema", "json_schema": expected })
+    );
     assert_eq!(chat["tools"], Value::Null);
     let messages = body(MODELS[1], with_schema).await;
-    assert_eq!(messages["tool_choice"], json!({ "type": "tool", "name": "answer" }));
+    assert_eq!(
+        messages["tool_choice"],
+        json!({ "type": "tool", "name": "answer" })
+    );
     assert_eq!(messages["tools"].as_array().map(Vec::len), Some(1));
     assert_eq!(messages["tools"][0]["input_schema"], schema);
 }
@@ -146,7 +173,10 @@ async fn an_answer_under_a_schema_is_its_json() {
     let steps = json!({ "steps": [] });
     for (model, reply) in [
         (MODELS[0], Reply::texts(["{\"steps\"", ":[]}"])),
-        (MODELS[1], Reply::tool("answer", steps.clone()).argument_parts(4)),
+        (
+            MODELS[1],
+            Reply::tool("answer", steps.clone()).argument_parts(4),
+        ),
     ] {
         let server = ModelServer::start([reply]);
         let configured = configured(model, &server);
@@ -154,7 +184,11 @@ async fn an_answer_under_a_schema_is_its_json() {
         (asked.schema, asked.tools) = (Some(Arc::new(json!({ "type": "object" }))), Arc::new([]));
         let mut parts = Parts::default();
         let answer = configured.complete(asked, &mut parts).await.unwrap();
-        assert_eq!(serde_json::from_str::<Value>(&answer.text).unwrap(), steps, "{model}");
+        assert_eq!(
+            serde_json::from_str::<Value>(&answer.text).unwrap(),
+            steps,
+            "{model}"
+        );
         assert_eq!(parts.0.concat(), answer.text);
         assert!(answer.tool_calls.is_empty(), "{model}");
     }
@@ -168,7 +202,13 @@ async fn what_is_not_set_is_not_sent() {
             call.tools = Arc::new([]);
         });
         let body = body.await;
-        for name in ["temperature", "seed", "tools", "tool_choice", "response_format"] {
+        for name in [
+            "temperature",
+            "seed",
+            "tools",
+            "tool_choice",
+            "response_format",
+        ] {
             assert_eq!(body.get(name), None, "{model} {name}");
         }
     }
@@ -184,20 +224,36 @@ async fn a_model_without_tool_calls_calls_them_in_its_text() {
                 .stop(ai_factory_schemas::chat::StopReason::Length),
         ]);
         let tools = Some(ToolProtocol::Text);
-        let settings = ModelSettings { tools, ..settings(model, &server) };
+        let settings = ModelSettings {
+            tools,
+            ..settings(model, &server)
+        };
         let configured = ConfiguredModel::new(&settings).unwrap();
         let mut parts = Parts::default();
         let asked = || call(&configured, conversation());
         let answer = configured.complete(asked(), &mut parts).await.unwrap();
-        assert_eq!((&*answer.text, parts.0.concat().trim_end()), ("I write.", "I write."));
+        assert_eq!(
+            (&*answer.text, parts.0.concat().trim_end()),
+            ("I write.", "I write.")
+        );
         let arguments: Value = serde_json::from_str(&answer.tool_calls[0].arguments).unwrap();
-        assert_eq!(arguments, json!({ "path": "a", "content": "x = 1\n" }), "{model}");
+        assert_eq!(
+            arguments,
+            json!({ "path": "a", "content": "x = 1\n" }),
+            "{model}"
+        );
         let body = server.requests().remove(0).body;
         assert_eq!(body.get("tools"), None);
         assert!(body.to_string().contains("## write_file"), "{body}");
-        assert!(body.to_string().contains("Result of the tool `write_file`"), "{body}");
+        assert!(
+            body.to_string().contains("Result of the tool `write_file`"),
+            "{body}"
+        );
         let cut = configured.complete(asked(), &mut parts).await.unwrap();
-        assert!(cut.tool_calls.is_empty(), "nothing of a cut answer is carried out");
+        assert!(
+            cut.tool_calls.is_empty(),
+            "nothing of a cut answer is carried out"
+        );
     }
 }
 
@@ -206,9 +262,16 @@ async fn without_a_model_nothing_is_sent() {
     let server = ModelServer::start([]);
     let none = ConfiguredModel::new(&ModelSettings::default()).unwrap();
     assert_eq!(none.endpoint(None), Ok(None));
-    assert!(none.endpoint(Some(CHAT)).unwrap_err().contains("set `model`"));
+    assert!(
+        none.endpoint(Some(CHAT))
+            .unwrap_err()
+            .contains("set `model`")
+    );
     let asked = call(&configured(CHAT, &server), [user("Hello.")]);
-    let error = none.complete(asked.clone(), &mut Parts::default()).await.unwrap_err();
+    let error = none
+        .complete(asked.clone(), &mut Parts::default())
+        .await
+        .unwrap_err();
     assert_eq!(error.class, ModelErrorClass::NoSuchModel);
     assert!(none.facts(&asked.endpoint).await.is_err());
     assert!(server.requests().is_empty() && server.others().is_empty());
@@ -223,13 +286,18 @@ async fn only_the_configured_model_can_be_named() {
     let other = model.endpoint(Some("ollama/x")).unwrap_err();
     assert!(other.contains("`openai/some`"), "{other}");
     let unknown = model.endpoint(Some("nobody/x")).unwrap_err();
-    assert!(unknown.contains("openai, anthropic, ollama, llamacpp, vllm"), "{unknown}");
+    assert!(
+        unknown.contains("openai, anthropic, ollama, llamacpp, vllm"),
+        "{unknown}"
+    );
 }
 
 #[tokio::test]
 async fn calls_at_once_are_answered_each_by_its_own() {
     let server = ModelServer::answering(|number, request| {
-        let asked = request.body["messages"][0]["content"].as_str().unwrap_or_default();
+        let asked = request.body["messages"][0]["content"]
+            .as_str()
+            .unwrap_or_default();
         Reply::text(&format!("{asked}!")).usage(100 + number as u64, 1)
     });
     server.then([Reply::text("first")]);

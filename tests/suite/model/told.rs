@@ -29,17 +29,37 @@ async fn ollama_tells_the_window_in_force_or_the_one_that_is_set_or_the_models_o
     server.page("/api/show", 200, show("stop \"x\""));
     server.page("/api/ps", 200, json!({ "models": [] }));
     let facts = told("ollama/qwen3", &server).await;
-    assert_eq!((facts.context_tokens, facts.calls_tools), (Some(40_960), Some(true)));
+    assert_eq!(
+        (facts.context_tokens, facts.calls_tools),
+        (Some(40_960), Some(true))
+    );
     assert_eq!(facts.server.as_deref(), Some("Ollama 0.13.1"));
-    server.page("/api/show", 200, show("stop \"x\"\nnum_ctx                        8192"));
-    assert_eq!(told("ollama/qwen3", &server).await.context_tokens, Some(8_192));
+    server.page(
+        "/api/show",
+        200,
+        show("stop \"x\"\nnum_ctx                        8192"),
+    );
+    assert_eq!(
+        told("ollama/qwen3", &server).await.context_tokens,
+        Some(8_192)
+    );
     let other = json!({ "name": "other:latest", "context_length": 1 });
     let loaded =
         json!({ "name": "qwen3:latest", "model": "qwen3:latest", "context_length": 4_096 });
     server.page("/api/ps", 200, json!({ "models": [other, loaded] }));
-    assert_eq!(told_once("ollama/qwen3", &server).await.context_tokens, Some(4_096));
-    let asked = server.others().into_iter().find(|request| request.path == "/api/show").unwrap();
-    assert_eq!((&*asked.method, &asked.body), ("POST", &json!({ "model": "qwen3" })));
+    assert_eq!(
+        told_once("ollama/qwen3", &server).await.context_tokens,
+        Some(4_096)
+    );
+    let asked = server
+        .others()
+        .into_iter()
+        .find(|request| request.path == "/api/show")
+        .unwrap();
+    assert_eq!(
+        (&*asked.method, &asked.body),
+        ("POST", &json!({ "model": "qwen3" }))
+    );
 }
 
 #[tokio::test]
@@ -56,14 +76,25 @@ async fn llama_cpp_and_vllm_tell_their_windows() {
         (facts.context_tokens, facts.server.as_deref()),
         (Some(2_048), Some("llama.cpp b7000"))
     );
-    server.page("/v1/models", 200, json!({ "data": [{ "id": "x", "max_model_len": 16_384 }] }));
+    server.page(
+        "/v1/models",
+        200,
+        json!({ "data": [{ "id": "x", "max_model_len": 16_384 }] }),
+    );
     assert_eq!(told("vllm/x", &server).await.context_tokens, Some(16_384));
 }
 
 #[tokio::test]
 async fn what_a_server_does_not_tell_is_unknown() {
     let server = ModelServer::start([]);
-    for model in ["ollama/x", "llamacpp/x", "vllm/x", "lmstudio/x", "openai/x", "anthropic/x"] {
+    for model in [
+        "ollama/x",
+        "llamacpp/x",
+        "vllm/x",
+        "lmstudio/x",
+        "openai/x",
+        "anthropic/x",
+    ] {
         assert_eq!(told(model, &server).await, ModelFacts::default(), "{model}");
     }
     let model = configured("llamacpp/x", &server);

@@ -158,10 +158,16 @@ impl ModelServer {
         let address = listener.local_addr().unwrap();
         let serving = Arc::clone(&shared);
         let thread = std::thread::spawn(move || {
-            let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
             runtime.unwrap().block_on(accept(listener, serving));
         });
-        Self { address, shared, thread: Some(thread) }
+        Self {
+            address,
+            shared,
+            thread: Some(thread),
+        }
     }
 
     /// The base of the API.
@@ -176,7 +182,10 @@ impl ModelServer {
 
     /// What a path other than the two of calls answers, such as `/props`. Others answer 404.
     pub fn page(&self, path: &str, status: u16, body: Value) {
-        self.shared.state().pages.insert(path.to_owned(), (status, body));
+        self.shared
+            .state()
+            .pages
+            .insert(path.to_owned(), (status, body));
     }
 
     /// The calls so far.

@@ -16,7 +16,12 @@ pub(super) enum Told {
     /// A quarter of the bytes.
     Plausible,
     /// These tokens; of input those that were in no cache.
-    Tokens { input: u64, output: u64, read: u64, written: u64 },
+    Tokens {
+        input: u64,
+        output: u64,
+        read: u64,
+        written: u64,
+    },
     /// This.
     Value(Value),
     /// Nothing.
@@ -65,14 +70,20 @@ impl Default for Answer {
 
 impl Answer {
     pub(super) fn stop_reason(&self) -> StopReason {
-        let usual = if self.calls.is_empty() { StopReason::End } else { StopReason::ToolCalls };
+        let usual = if self.calls.is_empty() {
+            StopReason::End
+        } else {
+            StopReason::ToolCalls
+        };
         self.stop.unwrap_or(usual)
     }
 
     /// The arguments of a call in the parts that they are sent in.
     pub(super) fn parts(&self, arguments: &str) -> Vec<String> {
         let bytes = arguments.as_bytes().chunks(self.argument_bytes.max(1));
-        bytes.map(|part| String::from_utf8_lossy(part).into_owned()).collect()
+        bytes
+            .map(|part| String::from_utf8_lossy(part).into_owned())
+            .collect()
     }
 
     /// The tokens, for a request of so many bytes.
@@ -81,8 +92,17 @@ impl Answer {
             return self.usage.clone();
         };
         let said = self.texts.iter().map(String::len).sum::<usize>()
-            + self.calls.iter().map(|call| call.name.len() + call.arguments.len()).sum::<usize>();
+            + self
+                .calls
+                .iter()
+                .map(|call| call.name.len() + call.arguments.len())
+                .sum::<usize>();
         let tokens = |bytes: usize| u64::try_from(bytes / 4 + 1).unwrap();
-        Told::Tokens { input: tokens(request_bytes), output: tokens(said), read: 0, written: 0 }
+        Told::Tokens {
+            input: tokens(request_bytes),
+            output: tokens(said),
+            read: 0,
+            written: 0,
+        }
     }
 }

@@ -11,7 +11,11 @@ use super::{
 /// The events of an answer, and whether the connection breaks after the last one.
 pub(super) fn frames(answer: &Answer, request: &ModelRequest) -> (Vec<Vec<u8>>, bool) {
     let is_chat = request.path.ends_with("/chat/completions");
-    let (mut frames, end) = if is_chat { chat(answer, request) } else { messages(answer, request) };
+    let (mut frames, end) = if is_chat {
+        chat(answer, request)
+    } else {
+        messages(answer, request)
+    };
     match answer.cut {
         Some(Cut::BeforeEnd) => return (frames, false),
         Some(Cut::Inside) => {
@@ -44,10 +48,21 @@ fn chat(answer: &Answer, request: &ModelRequest) -> Frames {
         format!("data: {chunk}\n\n").into_bytes()
     };
     let delta = |delta: Value, finish: Value| {
-        frame(json!([{ "index": 0, "delta": delta, "finish_reason": finish }]), Value::Null)
+        frame(
+            json!([{ "index": 0, "delta": delta, "finish_reason": finish }]),
+            Value::Null,
+        )
     };
-    let mut body = vec![delta(json!({ "role": "assistant", "content": "" }), Value::Null)];
-    body.extend(answer.texts.iter().map(|text| delta(json!({ "content": text }), Value::Null)));
+    let mut body = vec![delta(
+        json!({ "role": "assistant", "content": "" }),
+        Value::Null,
+    )];
+    body.extend(
+        answer
+            .texts
+            .iter()
+            .map(|text| delta(json!({ "content": text }), Value::Null)),
+    );
     let refusals = answer.refusal.iter();
     body.extend(refusals.map(|text| delta(json!({ "refusal": text }), Value::Null)));
     for (index, call) in answer.calls.iter().enumerate() {
@@ -67,9 +82,17 @@ fn chat(answer: &Answer, request: &ModelRequest) -> Frames {
         StopReason::Refusal if answer.refusal.is_some() => "stop",
         StopReason::Refusal => "content_filter",
     };
-    let mut end = vec![delta(json!({}), json!(finish)), b"data: [DONE]\n\n".to_vec()];
+    let mut end = vec![
+        delta(json!({}), json!(finish)),
+        b"data: [DONE]\n\n".to_vec(),
+    ];
     let usage = match answer.tokens(request.bytes) {
-        Told::Tokens { input, output, read, written } => Some(json!({
+        Told::Tokens {
+            input,
+            output,
+            read,
+            written,
+        } => Some(json!({
             "prompt_tokens": input + read + written,
             "completion_tokens": output,
             "total_tokens": input + read + written + output,
@@ -91,7 +114,12 @@ fn messages(answer: &Answer, request: &ModelRequest) -> Frames {
         format!("event: {kind}\ndata: {data}\n\n").into_bytes()
     };
     let (at_first, at_last) = match answer.tokens(request.bytes) {
-        Told::Tokens { input, output, read, written } => (
+        Told::Tokens {
+            input,
+            output,
+            read,
+            written,
+        } => (
             json!({
                 "input_tokens": input,
                 "cache_creation_input_tokens": written,
@@ -125,12 +153,16 @@ fn messages(answer: &Answer, request: &ModelRequest) -> Frames {
             .map(|delta| json!({ "type": "content_block_delta", "index": index, "delta": delta }));
         body.push(frame(start));
         body.extend(deltas.map(frame));
-        body.push(frame(json!({ "type": "content_block_stop", "index": index })));
+        body.push(frame(
+            json!({ "type": "content_block_stop", "index": index }),
+        ));
         index += 1;
     };
     let texts: Vec<_> = answer.texts.iter().chain(&answer.refusal).collect();
     if !texts.is_empty() {
-        let deltas = texts.iter().map(|text| json!({ "type": "text_delta", "text": text }));
+        let deltas = texts
+            .iter()
+            .map(|text| json!({ "type": "text_delta", "text": text }));
         block(json!({ "type": "text", "text": "" }), deltas.collect());
     }
     for call in &answer.calls {

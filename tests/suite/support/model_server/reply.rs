@@ -22,14 +22,22 @@ pub(super) enum Kind {
     /// A stream of exactly these bytes.
     Stream(Vec<u8>),
     /// Another status than 200, or another content.
-    Status { status: u16, headers: Vec<(String, String)>, body: String },
+    Status {
+        status: u16,
+        headers: Vec<(String, String)>,
+        body: String,
+    },
     /// The connection is closed without a reply.
     HangUp,
 }
 
 impl From<Kind> for Reply {
     fn from(kind: Kind) -> Self {
-        Self { kind, stalled: false, pieces: None }
+        Self {
+            kind,
+            stalled: false,
+            pieces: None,
+        }
     }
 }
 
@@ -42,7 +50,11 @@ impl Reply {
     /// A text in parts.
     pub fn texts<'a>(parts: impl IntoIterator<Item = &'a str>) -> Self {
         let texts = parts.into_iter().map(str::to_owned).collect();
-        Kind::Answer(Answer { texts, ..Answer::default() }).into()
+        Kind::Answer(Answer {
+            texts,
+            ..Answer::default()
+        })
+        .into()
     }
 
     /// A tool call.
@@ -52,23 +64,40 @@ impl Reply {
 
     /// Tool calls. Arguments that are a string are sent as they are, whatever they are.
     pub fn tools<'a>(calls: impl IntoIterator<Item = (&'a str, Value)>) -> Self {
-        let calls = calls.into_iter().enumerate().map(|(index, (name, arguments))| Called {
-            id: format!("call_{index}"),
-            name: name.to_owned(),
-            arguments: arguments.as_str().map_or_else(|| arguments.to_string(), str::to_owned),
-        });
-        Kind::Answer(Answer { calls: calls.collect(), ..Answer::default() }).into()
+        let calls = calls
+            .into_iter()
+            .enumerate()
+            .map(|(index, (name, arguments))| Called {
+                id: format!("call_{index}"),
+                name: name.to_owned(),
+                arguments: arguments
+                    .as_str()
+                    .map_or_else(|| arguments.to_string(), str::to_owned),
+            });
+        Kind::Answer(Answer {
+            calls: calls.collect(),
+            ..Answer::default()
+        })
+        .into()
     }
 
     /// A refusal by the model, with its words.
     pub fn refusal(text: &str) -> Self {
-        let answer = Answer { refusal: Some(text.to_owned()), ..Answer::default() };
+        let answer = Answer {
+            refusal: Some(text.to_owned()),
+            ..Answer::default()
+        };
         Self::from(Kind::Answer(answer)).stop(StopReason::Refusal)
     }
 
     /// Another status, with an empty body.
     pub fn status(status: u16) -> Self {
-        Kind::Status { status, headers: Vec::new(), body: String::new() }.into()
+        Kind::Status {
+            status,
+            headers: Vec::new(),
+            body: String::new(),
+        }
+        .into()
     }
 
     /// A stream of exactly these bytes, with status 200.
@@ -93,7 +122,14 @@ impl Reply {
 
     /// Reports tokens of input and output.
     pub fn usage(self, input: u64, output: u64) -> Self {
-        self.answer(|answer| answer.usage = Told::Tokens { input, output, read: 0, written: 0 })
+        self.answer(|answer| {
+            answer.usage = Told::Tokens {
+                input,
+                output,
+                read: 0,
+                written: 0,
+            }
+        })
     }
 
     /// Reports tokens of input from and to the provider's cache, beside those of [`Self::usage`].

@@ -34,13 +34,25 @@ pub(super) async fn read(from: &mut OwnedReadHalf) -> Option<ModelRequest> {
         .filter_map(|line| line.split_once(':'))
         .map(|(name, value)| (name.to_lowercase(), value.trim().to_owned()))
         .collect();
-    let bytes = headers.get("content-length").map_or(0, |length| length.parse().unwrap());
+    let bytes = headers
+        .get("content-length")
+        .map_or(0, |length| length.parse().unwrap());
     let mut body = vec![0; bytes];
     from.read_exact(&mut body).await.ok()?;
-    let body = if body.is_empty() { Value::Null } else { serde_json::from_slice(&body).unwrap() };
+    let body = if body.is_empty() {
+        Value::Null
+    } else {
+        serde_json::from_slice(&body).unwrap()
+    };
     let mut words = lines[0].split(' ').map(str::to_owned);
     let (method, path) = (words.next().unwrap(), words.next().unwrap());
-    Some(ModelRequest { method, path, headers, body, bytes })
+    Some(ModelRequest {
+        method,
+        path,
+        headers,
+        body,
+        bytes,
+    })
 }
 
 /// Returns when the caller has hung up.
@@ -60,11 +72,17 @@ pub(super) async fn write(
     }
     let (parts, stall_before, broken) = match &reply.kind {
         Kind::HangUp => return true,
-        Kind::Status { status, headers, body } => {
-            let headers = headers.iter().fold(String::new(), |mut all, (name, value)| {
-                write!(all, "{name}: {value}\r\n").unwrap();
-                all
-            });
+        Kind::Status {
+            status,
+            headers,
+            body,
+        } => {
+            let headers = headers
+                .iter()
+                .fold(String::new(), |mut all, (name, value)| {
+                    write!(all, "{name}: {value}\r\n").unwrap();
+                    all
+                });
             let head = format!(
                 "HTTP/1.1 {status} x\r\ncontent-type: application/json\r\nconnection: close\r\n\
                  {headers}transfer-encoding: chunked\r\n\r\n"
