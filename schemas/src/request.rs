@@ -44,7 +44,6 @@ pub enum PlannerKind {
 
 impl PlannerKind {
     /// Whether it is the built-in one.
-    #[expect(clippy::trivially_copy_pass_by_ref, reason = "as serde calls it")]
     pub fn is_heuristic(&self) -> bool {
         *self == Self::Heuristic
     }

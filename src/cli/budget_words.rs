@@ -67,16 +67,14 @@ pub(crate) fn model(of: &ModelUse) -> [(&'static str, String); 2] {
 /// What a session waits for and what to do, in lines.
 pub(crate) fn pending(of: &SessionPending) -> Vec<String> {
     let id = of.session_id;
-    let mut told = match &of.question {
-        Some(question) => {
-            let mut told = vec![format!("session {id} asks:")];
-            let question = lines(&question.question).into_owned();
-            told.extend(question.lines().map(|line| format!("  {line}")));
-            told
-        }
-        None => vec![format!("session {id} is {}: {}", of.status, one_line(&of.waits_for))],
+    let waits_for = one_line(&of.waits_for);
+    let Some(question) = &of.question else {
+        return vec![format!("session {id} is {}: {waits_for}", of.status)];
     };
-    told.extend(remedy(id, of.status).map(|what| format!("  {what}")));
+    let mut told = vec![format!("session {id} asks:")];
+    let question = lines(&question.question).into_owned();
+    told.extend(question.lines().map(|line| format!("  {line}")));
+    told.push(format!("it waits for {waits_for}"));
     told
 }
 
@@ -136,7 +134,7 @@ mod tests {
             request_id: Uuid::nil().into(),
             session_id: SessionId(Uuid::nil()),
             status: SessionPhase::Waiting(reason),
-            waits_for: "9,000 tokens more".to_owned(),
+            waits_for: "more: `ai-factory budget ID`".to_owned(),
             question: question.map(|question| OpenQuestion {
                 question_id: ToolCallId(Uuid::nil()),
                 question: question.to_owned(),
@@ -150,10 +148,22 @@ mod tests {
     fn a_session_that_waits_says_for_what_and_with_which_command_it_goes_on() {
         let asked =
             pending(&waiting(WaitReason::Question, Some("Which\u{1b}[2J?\nSay it."))).join("\n");
-        assert!(asked.contains("ai-factory answer 00000000"), "{asked}");
+        assert!(asked.ends_with("it waits for more: `ai-factory budget ID`"), "{asked}");
         assert!(asked.contains("\n  Say it.") && !asked.contains('\u{1b}'), "{asked}");
         let spent = pending(&waiting(WaitReason::Budget, None)).join("\n");
-        assert!(spent.contains("waiting: budget: 9,000 tokens more"), "{spent}");
-        assert!(spent.contains("--add-tokens N"), "{spent}");
+        assert!(spent.ends_with("waiting: budget: more: `ai-factory budget ID`"), "{spent}");
+    }
+
+    #[test]
+    fn each_phase_of_an_open_session_has_a_command_that_goes_on_with_it() {
+        let command = |phase| remedy(SessionId(Uuid::nil()), phase).unwrap();
+        for (reason, part) in [
+            (WaitReason::Question, "ai-factory answer 00000000"),
+            (WaitReason::Budget, "--add-tokens N"),
+            (WaitReason::Decision, "ai-factory resolve 00000000"),
+        ] {
+            let told = command(SessionPhase::Waiting(reason));
+            assert!(told.contains(part), "{told}");
+        }
     }
 }

@@ -26,6 +26,7 @@ use super::{
     narrate::end_word,
     output::Output,
     progress::Progress,
+    session_lookup,
 };
 use crate::wiring::{Factory, UnfinishedSessions};
 
@@ -149,7 +150,9 @@ pub(crate) async fn until_ended(
     }
     let mut rows = Vec::with_capacity(sessions.len());
     for id in sessions {
-        rows.extend(factory.views.session(*id).await?);
+        if let Some(row) = factory.views.session(*id).await? {
+            rows.push(session_lookup::exact(&*factory.journal, row).await?);
+        }
     }
     Ok(rows)
 }

@@ -13,7 +13,7 @@ use ai_factory_schemas::{
     answer::{GoalAnswer, SessionAnswer, SessionPending, SessionStatusAnswer, StreamPart},
     envelope::Recorded,
     event::Event,
-    id::{Category, CommandId, RequestId},
+    id::{Category, CommandId, RequestId, SessionId},
     plan::TaskType,
     problem::Problem,
     request::{Goal, SessionSelector},
@@ -198,6 +198,8 @@ struct GoalBatch<'a> {
     out: Option<&'a OutDirectory>,
     /// Whether questions are put at the prompt.
     is_asked_here: bool,
+    /// Sessions of this batch that wait for somebody.
+    left_waiting: HashSet<SessionId>,
     /// What models say, by session.
     live: HashMap<Uuid, LiveText>,
 }
@@ -252,6 +254,7 @@ impl<'a> GoalBatch<'a> {
             came_in: workspace.hashes(),
             out: None,
             is_asked_here: false,
+            left_waiting: HashSet::new(),
             live: HashMap::new(),
         }
     }
@@ -307,7 +310,8 @@ impl<'a> GoalBatch<'a> {
         }
         // Sessions that were interrupted by a crash were resumed with this factory, and must not be
         // cut off by its end.
-        let unfinished = self.factory.views.open_sessions().await?;
+        let mut unfinished = self.factory.views.open_sessions().await?;
+        unfinished.retain(|id| !self.left_waiting.contains(id));
         if !unfinished.is_empty() {
             output.note(&format!("unfinished from earlier: {}; finishing them", unfinished.len()));
             let finishing = follow::until_ended(self.factory, output, events, &unfinished);
@@ -438,6 +442,7 @@ impl<'a> GoalBatch<'a> {
         pending: &SessionPending,
     ) -> Result<(), CommandError> {
         self.under_way.remove(&asked.number);
+        self.left_waiting.insert(pending.session_id);
         self.exit = self.exit.and(Exit::WAITING);
         if output.json {
             output.json(pending)?;

@@ -48,7 +48,11 @@ impl SessionsArgs {
                 let Some((_, Some(id))) = known else { return Ok(Vec::new()) };
                 filter.session_id = Some(id);
             }
-            Ok(reader.views.sessions_where(&filter, self.limit).await?)
+            let mut rows = Vec::new();
+            for row in reader.views.sessions_where(&filter, self.limit).await? {
+                rows.push(session_lookup::exact(&*reader.journal, row).await?);
+            }
+            Ok(rows)
         })?;
         if output.json {
             output.json(&rows)?;

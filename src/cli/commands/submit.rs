@@ -114,7 +114,7 @@ fn print_end(
                 output.json(&pending)?;
             }
             for line in budget_words::pending(&pending) {
-                output.error(&line);
+                output.note(&line);
             }
             return Ok(Exit::WAITING);
         }
