@@ -51,7 +51,6 @@ pub(crate) struct SessionState {
 
 impl SessionFacts {
     /// The row in the supervisor's status.
-    #[expect(clippy::needless_pass_by_value, reason = "used in the place of `history`")]
     pub(crate) fn row(self, id: u64, state: SessionState) -> SessionRow {
         SessionRow {
             id,

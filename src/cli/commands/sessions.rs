@@ -15,6 +15,7 @@ use crate::cli::{
     count,
     exit::{CommandError, Exit},
     output::Output,
+    session_lookup,
     table::TextTable,
 };
 
