@@ -168,8 +168,7 @@ impl Factory {
             // Several factories in one process, as in tests, must not share actors' names.
             name: format!("{}-{}", settings.node, ids.new_id()),
         });
-        let relays = metrics::relays();
-        let mut tasks = JoinSet::new();
+        let (relays, mut tasks) = (metrics::relays(), JoinSet::new());
         let checkpoint =
             |name| Arc::new(RelayCheckpoint { name, projections: Arc::clone(&projections) });
         if connections.events_inside {

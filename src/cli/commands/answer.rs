@@ -46,12 +46,11 @@ impl AnswerArgs {
         if self.place.is_named() {
             let remote = self.place.open(context)?;
             let name = session_lookup::reference(&self.session)?;
-            let answer = match self.text {
-                Some(text) => text,
-                None => {
-                    let question = remote.session(&name)?.question;
-                    typed(output, question.map(|asked| asked.question).as_deref())?
-                }
+            let answer = if let Some(text) = self.text {
+                text
+            } else {
+                let question = remote.session(&name)?.question;
+                typed(output, question.map(|asked| asked.question).as_deref())?
             };
             let body = AnswerQuestion { id: name.clone(), question_id: None, answer };
             let told: SessionStatusAnswer =
@@ -104,7 +103,6 @@ fn typed(output: &Output, question: Option<&str>) -> Result<String, CommandError
         output.note(&lines(question));
     }
     let text = if std::io::stdin().is_terminal() {
-        eprint!("> ");
         let mut line = String::new();
         std::io::stdin().read_line(&mut line).map_err(CommandError::failed)?;
         line

@@ -18,9 +18,12 @@ use super::harness::*;
 
 const SESSION: &str = "019a0000-0000-7000-8000-000000000004";
 
+/// Whether a request may raise, how long its caller waits, and its body.
+type Seen = (Option<String>, Option<String>, Value);
+
 /// Answers requests of one operation, and keeps their headers and bodies.
 struct ScriptedSupervisor {
-    asked: Mutex<Vec<(Option<String>, Option<String>, Value)>>,
+    asked: Mutex<Vec<Seen>>,
 }
 
 impl ScriptedSupervisor {
@@ -44,7 +47,7 @@ impl ScriptedSupervisor {
         this
     }
 
-    fn asked(&self) -> Vec<(Option<String>, Option<String>, Value)> {
+    fn asked(&self) -> Vec<Seen> {
         self.asked.lock().unwrap().clone()
     }
 }
