@@ -18,7 +18,7 @@ use std::{
 
 use ai_factory_actors::intake::{QUEUE_GROUP, REQUESTS_UNREAD_MAX};
 use ai_factory_ports::{
-    bus::{Bus, Message, PublishError, SubscribeError},
+    bus::{Bus, Message, PublishError, SubscribeError, header},
     clock::{Clock, IdSource},
     ingress, request_reply, retry_after,
 };
@@ -107,6 +107,7 @@ impl Services {
                     room: Arc::clone(&room),
                     requests_max: self.requests_max,
                     answer_max: self.answers.of(*asked),
+                    pending_after: self.answers.pending_after(*asked),
                     endpoint,
                 });
                 tasks.spawn(micro::serve(requests, ended.clone(), move |request| {
@@ -146,10 +147,16 @@ impl AnswerLimits {
         }
     }
 
+    /// When a session with a model is answered as it is: in time for its caller.
+    fn pending_after(self, asked: Operation) -> Option<Duration> {
+        matches!(asked, operation::SUPERVISOR_RUN | operation::SUPERVISOR_WAIT)
+            .then(|| self.of(asked).saturating_sub(ANSWER_GRACE))
+    }
+
     fn of(self, asked: Operation) -> Duration {
         match asked {
             operation::DEBUGGER_RUN => self.run,
-            operation::SUPERVISOR_RUN => self.session,
+            operation::SUPERVISOR_RUN | operation::SUPERVISOR_WAIT => self.session,
             _ => self.other,
         }
     }
@@ -180,6 +187,8 @@ struct EndpointForwarder {
     room: Arc<Semaphore>,
     requests_max: usize,
     answer_max: Duration,
+    /// When a session with a model is answered as it is.
+    pending_after: Option<Duration>,
     endpoint: Arc<Endpoint>,
 }
 
@@ -190,6 +199,10 @@ impl EndpointForwarder {
         let answer = match self.room.try_acquire() {
             Ok(_permit) => {
                 request.headers = ingress::of_message(Ingress::Nats, &request.headers);
+                if let Some(within) = self.pending_after {
+                    let within = within.as_millis().to_string();
+                    request.headers.set(header::ANSWER_WITHIN, within);
+                }
                 request_reply::ask(&*self.inside, request, self.answer_max).await
             }
             Err(_) => Err(Problem::busy(

@@ -7,7 +7,9 @@ mod embedding;
 mod error;
 mod events;
 mod factory;
+mod live_text;
 mod metrics;
+mod model;
 mod nats_ingress;
 mod relays;
 mod sandbox;
@@ -25,6 +27,7 @@ pub use self::{
     data_dir::{confine_new_files, holder, require_journal},
     error::OpenFactoryError,
     factory::{Factory, UnfinishedSessions},
+    model::{ModelReport, model_report},
     sandbox::{SandboxReport, sandbox_report},
     upkeep::{RebuildReport, VerifyFault, VerifyReport, rebuild, verify},
 };

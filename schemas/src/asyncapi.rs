@@ -44,6 +44,7 @@ pub fn document() -> Value {
         document.operation(contract);
     }
     document.events();
+    document.streams();
     document.agent();
     document.finish()
 }
@@ -301,6 +302,25 @@ impl AsyncApi {
                 }),
             );
         }
+    }
+
+    fn streams(&mut self) {
+        const NAME: &str = "stream.part";
+        let about = "What a session's model says while it says it: lossy, never in JetStream.";
+        let part = self.generator.subschema_for::<answer::StreamPart>().to_value();
+        self.message(NAME, about, JSON, "", part);
+        self.channel(NAME, Some(&format!("{DEFAULT_PREFIX}.stream.{{id}}")), about, &[NAME]);
+        let id = "Which session: a UUID, or `*` for each.";
+        self.channels[NAME]["parameters"] = json!({ "id": { "description": id } });
+        self.operations.insert(
+            NAME.to_owned(),
+            json!({
+                "action": "send",
+                "summary": about,
+                "channel": to(&format!("channels/{NAME}")),
+                "messages": [to(&format!("channels/{NAME}/messages/{NAME}"))],
+            }),
+        );
     }
 
     fn finish(mut self) -> Value {

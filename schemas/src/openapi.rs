@@ -143,7 +143,7 @@ fn describe(route: &Route, generator: &mut SchemaGenerator) -> Value {
         responses.insert("503".to_owned(), success(route, route.status, generator));
     }
     let mut described = json!({
-        "operationId": route.name(),
+        "operationId": route.id(),
         "summary": route.doc,
         "tags": [route.group()],
         "responses": responses,
@@ -242,7 +242,7 @@ fn remove_field(schema: &mut Value, field: &str) {
 fn success(route: &Route, status: u16, generator: &mut SchemaGenerator) -> Value {
     let mut headers = headers();
     let kind = match route.target {
-        Target::Page(Page::Events) => "text/event-stream",
+        Target::Page(Page::Events | Page::Stream) => "text/event-stream",
         Target::File(_) => {
             headers["ETag"] = json!({ "description": "The BLAKE3 hash of the content, in quotes.", "schema": { "type": "string" } });
             BYTES

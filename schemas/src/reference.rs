@@ -50,10 +50,12 @@ pub fn operations_page() -> String {
          | `{}` | goals; a work queue if the server has JetStream |\n\
          | `{}` | every recorded event, as it is on disk: `…<category>.<id>.<verb>` |\n\
          | `{}` | goals that were refused or given up, kept in the stream `FACTORY_DEAD` |\n\
+         | `{}` | what a session's model says while it says it; never in JetStream |\n\
          | `agents.prompt.ai-factory.OWNER.NAME` | prompts of the Synadia Agent Protocol |\n",
         subjects.goals(),
         subjects.events(),
         subjects.dead(),
+        subjects.streams(),
     );
     page
 }

@@ -51,6 +51,8 @@ pub struct AgentLimits {
     pub silence_max: Duration,
     /// Timeout for a caller's answer to a question (§7.3).
     pub question_max: Duration,
+    /// Whether a model may ask the callers: only where one is configured.
+    pub may_ask: bool,
     /// Heartbeat interval in seconds (§8.2).
     pub heartbeat_s: u64,
 }
@@ -118,6 +120,7 @@ impl Agent {
             submit_max: self.limits.submit_max,
             silence_max: self.limits.silence_max,
             question_max: self.limits.question_max,
+            may_ask: self.limits.may_ask,
             connections: connections.clone(),
             ended: ended.clone(),
             event_permits: Semaphore::new(events::AT_ONCE),

@@ -7,12 +7,12 @@ use ai_factory_ports::{
     ingress, request_reply, retry_after,
 };
 use ai_factory_schemas::{
-    answer::{SessionAnswer, SessionStatusAnswer, Submitted},
+    answer::{GoalAnswer, SessionAnswer, SessionStatusAnswer, Submitted},
     event::Event,
     id::{CommandId, SessionId, StreamId},
     problem::Problem,
-    request::Resolve,
-    session::{Ingress, Resolution, SessionEnd, SessionEvent},
+    request::{AnswerQuestion, Goal, Resolve, SessionSelector},
+    session::{Ingress, SessionEnd, SessionEvent, SessionPhase},
     subject::{Operation, Subject, operation},
 };
 use bytes::Bytes;
@@ -25,7 +25,7 @@ use tokio::{
 use super::{
     chunk::{self, StatusDetails},
     envelope,
-    question::{self, StepQuestion},
+    question::{self, CallerDecision, CallerQuestion},
     refusal,
     sender::{Sender, classify},
     state::AgentState,
@@ -56,7 +56,7 @@ enum PromptSignal {
     /// A new event of its session.
     Recorded,
     /// The caller's answer; `None` if it is unclear.
-    Answer(Option<Resolution>),
+    Answer(Option<CallerDecision>),
     /// Silence for too long.
     Nothing,
 }
@@ -184,7 +184,7 @@ impl<'a> Prompt<'a> {
             let sentence = format!("{} prompts are under way: try again", self.state.prompts_max);
             return Err(Problem::busy(sentence, retry_after::SESSION).into());
         };
-        let goal = envelope::read(&request.payload)?;
+        let goal = Goal { ask: self.state.may_ask, ..envelope::read(&request.payload)? };
         let sender = classify(
             request.headers.get(AGENT_SENDER),
             (request.subject.as_str(), &request.payload),
@@ -254,7 +254,8 @@ impl<'a> Prompt<'a> {
         let mut watchers = self.state.watchers.of(stream);
         let ended = &self.state.ended;
         let mut connections = self.connections.clone();
-        let (mut version, mut unknown, mut question) = (0, None, None);
+        let (mut version, mut issue, mut question) = (0, None, None);
+        let mut has_model = false;
         loop {
             let recorded = self.state.journal.load(stream, version).await;
             for recorded in recorded.map_err(|error| Problem::unavailable(error.to_string()))? {
@@ -269,9 +270,12 @@ impl<'a> Prompt<'a> {
                 if matches!(event, SessionEvent::Concluded(_)) {
                     return Ok(());
                 }
-                unknown = question::unknown(unknown, event);
+                if let SessionEvent::Opened(opened) = event {
+                    has_model = opened.model.is_some();
+                }
+                issue = question::open_issue(issue, event);
             }
-            question = StepQuestion::of(question, id, unknown, self.state.question_max);
+            question = CallerQuestion::of(question, id, issue.as_ref(), self.state.question_max);
             if let Some(question) = &mut question
                 && let Some(chunk) = question.ask(self.state).await?
             {
@@ -286,16 +290,18 @@ impl<'a> Prompt<'a> {
                     ).into());
                 }
                 _ = connections.changed() => return Err(PromptError::Lost),
-                decided = StepQuestion::wait_for_decision(&mut question) => PromptSignal::Answer(decided?),
+                decided = CallerQuestion::wait_for_decision(&mut question) => PromptSignal::Answer(decided?),
                 heard = timeout(self.state.silence_max, watchers.next()) => match heard {
                     Ok(()) => PromptSignal::Recorded,
                     Err(_) => PromptSignal::Nothing,
                 },
             };
             match came {
-                PromptSignal::Answer(Some(resolution)) => self.resolve(id, resolution).await?,
+                PromptSignal::Answer(Some(decided)) => self.decide(id, decided).await?,
                 PromptSignal::Nothing => {
-                    self.send_chunk(chunk::status(WORKING, StatusDetails::default())).await?;
+                    let waits = if has_model { self.waits_for(id).await } else { None };
+                    let word = waits.map_or(WORKING, SessionPhase::as_str);
+                    self.send_chunk(chunk::status(word, StatusDetails::default())).await?;
                 }
                 PromptSignal::Answer(None) | PromptSignal::Recorded => {}
             }
@@ -304,14 +310,34 @@ impl<'a> Prompt<'a> {
 
     /// Applies the caller's decision. If another decision came first, the session's next events
     /// show it.
-    async fn resolve(&self, id: SessionId, resolution: Resolution) -> Result<(), Problem> {
-        let (body, headers) = (Resolve { id: id.into(), resolution }, Headers::default());
-        let limit = self.state.submit_max;
-        let decided = self.ask(operation::SUPERVISOR_RESOLVE, &body, &headers, limit).await;
+    async fn decide(&self, id: SessionId, decided: CallerDecision) -> Result<(), Problem> {
+        let (headers, limit) = (Headers::default(), self.state.submit_max);
+        let decided = match decided {
+            CallerDecision::Step(resolution) => {
+                let body = Resolve { id: id.into(), resolution };
+                self.ask(operation::SUPERVISOR_RESOLVE, &body, &headers, limit).await
+            }
+            CallerDecision::Answer(question, answer) => {
+                let question_id = Some(question);
+                let body = AnswerQuestion { id: id.into(), question_id, answer };
+                self.ask(operation::SUPERVISOR_ANSWER, &body, &headers, limit).await
+            }
+        };
         match decided {
             Ok(SessionStatusAnswer { .. }) => Ok(()),
             Err(problem) if problem.status == CONFLICT => Ok(()),
             Err(problem) => Err(problem),
+        }
+    }
+
+    /// What a session with a model waits for, if it waits.
+    async fn waits_for(&self, id: SessionId) -> Option<SessionPhase> {
+        let mut headers = Headers::default();
+        headers.set(header::ANSWER_WITHIN, "1");
+        let (which, limit) = (SessionSelector::id(id), self.state.submit_max);
+        match self.ask(operation::SUPERVISOR_WAIT, &which, &headers, limit).await {
+            Ok(GoalAnswer::Pending(pending)) if pending.status.is_waiting() => Some(pending.status),
+            _ => None,
         }
     }
 

@@ -30,6 +30,8 @@ pub(super) struct AgentState {
     pub(super) submit_max: Duration,
     pub(super) silence_max: Duration,
     pub(super) question_max: Duration,
+    /// Whether a model may ask the callers.
+    pub(super) may_ask: bool,
     /// Changes with each new connection of the outside bus.
     pub(super) connections: watch::Receiver<u64>,
     /// Cancelled when work in progress has ended for good.

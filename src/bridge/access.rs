@@ -71,6 +71,12 @@ impl AccessPolicy {
         if is_open { Ok(()) } else { self.check_token(headers) }
     }
 
+    /// Whether an admitted request may raise what a session spends: it came with the token, or from
+    /// this machine.
+    pub fn trusts(&self, peer: Option<IpAddr>) -> bool {
+        self.token.is_some() || peer.is_some_and(is_loopback)
+    }
+
     fn check_size(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
         let uri_bytes = uri.path().len() + uri.query().map_or(0, |query| query.len() + 1);
         if uri_bytes > self.uri_bytes_max {

@@ -1,14 +1,14 @@
 //! Carries one operation: its request onto the bus, and the answer back.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use ai_factory_ports::{
     bus::{Headers, Message, header},
     ingress, request_reply,
 };
 use ai_factory_schemas::{
-    answer::{Submitted, Uploaded},
-    id::{CommandId, RequestId},
+    answer::{SessionPending, Submitted, Uploaded},
+    id::{CommandId, RequestId, SessionId},
     limit::UPLOAD_PART_BYTES_MAX,
     problem::Problem,
     route::{RequestBody, Route},
@@ -27,7 +27,9 @@ use serde_json::{Map, Value};
 use tracing::Span;
 
 use super::{
-    answer, body, query,
+    answer, body,
+    peer::Peer,
+    query,
     settings::BridgeSettings,
     state::{Bridge, Caller, HttpState, X_REQUEST_ID},
 };
@@ -40,7 +42,11 @@ pub struct RouteForwarder {
     pub(super) subject: Subject,
     pub(super) answer_max: Duration,
     status: StatusCode,
+    operation: Operation,
 }
+
+/// How much earlier than its caller gives up a session with a model is answered as it is.
+const PENDING_MARGIN: Duration = Duration::from_secs(5);
 
 impl RouteForwarder {
     /// The carrier of a route to its operation.
@@ -51,7 +57,7 @@ impl RouteForwarder {
             _ => bridge.settings.answer_max,
         };
         let status = StatusCode::from_u16(route.status).unwrap_or_default();
-        Self { route, subject: bridge.subjects.operation(operation), answer_max, status }
+        Self { route, subject: bridge.subjects.operation(operation), answer_max, status, operation }
     }
 }
 
@@ -71,12 +77,24 @@ pub async fn forward(
     let payload = payload(forwarder.route, &parts, body, &state.bridge.settings).await?;
     let mut message = Message::new(forwarder.subject.clone(), payload);
     message.headers = headers(state, &parts, key.as_ref());
+    match forwarder.operation {
+        operation::SUPERVISOR_RUN => {
+            let within = forwarder.answer_max.saturating_sub(PENDING_MARGIN);
+            message.headers.set(header::ANSWER_WITHIN, within.as_millis().to_string());
+        }
+        operation::SUPERVISOR_BUDGET if state.access.trusts(peer_address(&parts)) => {
+            message.headers.set(header::TRUSTED, "1");
+        }
+        _ => {}
+    }
     let answered = request_reply::ask(&*state.bridge.bus, message, forwarder.answer_max).await?;
     let mut response = answer::raw(forwarder.status, answered.clone());
     if key.is_some() {
         name_as_answered(&mut response, &answered);
     }
-    if forwarder.route.body == RequestBody::FilePart {
+    if forwarder.operation == operation::SUPERVISOR_RUN {
+        tell_pending(&mut response, &answered);
+    } else if forwarder.route.body == RequestBody::FilePart {
         tell_complete(&mut response, &answered);
     } else if forwarder.status == StatusCode::ACCEPTED {
         locate(&mut response, &answered);
@@ -191,11 +209,28 @@ fn tell_complete(response: &mut Response, answered: &[u8]) {
     }
 }
 
+/// Sets the status of a session that goes on, and its address.
+fn tell_pending(response: &mut Response, answered: &[u8]) {
+    if let Ok(SessionPending { session_id, .. }) = serde_json::from_slice(answered) {
+        *response.status_mut() = StatusCode::ACCEPTED;
+        set_location(response, session_id);
+    }
+}
+
+/// The address of the client, if the connection still has one.
+fn peer_address(parts: &Parts) -> Option<IpAddr> {
+    parts.extensions.get::<Peer>()?.address()
+}
+
 /// Sets `Location` to the session's address.
 fn locate(response: &mut Response, answered: &[u8]) {
-    if let Ok(Submitted { session_id, .. }) = serde_json::from_slice(answered)
-        && let Ok(value) = HeaderValue::try_from(format!("/supervisor/sessions/{session_id}"))
-    {
+    if let Ok(Submitted { session_id, .. }) = serde_json::from_slice(answered) {
+        set_location(response, session_id);
+    }
+}
+
+fn set_location(response: &mut Response, session: SessionId) {
+    if let Ok(value) = HeaderValue::try_from(format!("/supervisor/sessions/{session}")) {
         response.headers_mut().insert(http::LOCATION, value);
     }
 }

@@ -27,6 +27,7 @@ mod docs;
 mod events;
 mod file;
 mod forward;
+mod live;
 mod pages;
 mod peer;
 mod query;

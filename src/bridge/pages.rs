@@ -10,7 +10,7 @@ use axum::{extract::Request, http::StatusCode, response::Response};
 
 use super::{
     answer::{json, raw, without_paths},
-    docs, events,
+    docs, events, live,
     state::HttpState,
 };
 
@@ -20,7 +20,7 @@ const SERVICE: &str = "ai-factory";
 const PHASE: u32 = 4;
 
 /// The answer of a page.
-pub fn answer(state: &HttpState, page: Page, request: &Request) -> Result<Response, Problem> {
+pub async fn answer(state: &HttpState, page: Page, request: Request) -> Result<Response, Problem> {
     Ok(match page {
         Page::Welcome => json(StatusCode::OK, &welcome()),
         Page::Health => json(StatusCode::OK, &health(state)),
@@ -29,7 +29,8 @@ pub fn answer(state: &HttpState, page: Page, request: &Request) -> Result<Respon
             let degraded = (state.bridge.health_report)().degraded;
             probe(component_problems(degraded.into_iter().filter(|part| !part.serves).collect()))
         }
-        Page::Events => events::answer(state, request)?,
+        Page::Events => events::answer(state, &request)?,
+        Page::Stream => live::answer(state, request).await?,
         Page::OpenApi => raw(StatusCode::OK, docs::OPENAPI),
     })
 }

@@ -6,7 +6,7 @@
 //! comment as soon as the client closes its sending side, and the system sends keep-alive probes on
 //! an idle connection ([`probe`]).
 
-use std::{future::pending, io, sync::Arc, time::Duration};
+use std::{future::pending, io, net::IpAddr, sync::Arc, time::Duration};
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::{
@@ -33,6 +33,11 @@ impl Peer {
     /// The client at the other end of the stream.
     pub fn new(stream: &Arc<TcpStream>) -> Self {
         Self(Arc::clone(stream))
+    }
+
+    /// Its address, while there is a connection.
+    pub fn address(&self) -> Option<IpAddr> {
+        self.0.peer_addr().ok().map(|address| address.ip())
     }
 
     /// Resolves when data no longer reaches it.

@@ -64,7 +64,7 @@ pub fn router(state: &Arc<HttpState>) -> Router {
             Target::Page(page) => on(
                 method,
                 move |State(state): State<Arc<HttpState>>, request: Request| async move {
-                    pages::answer(&state, page, &request).unwrap_or_else(problem)
+                    pages::answer(&state, page, request).await.unwrap_or_else(problem)
                 },
             ),
         };

@@ -25,6 +25,7 @@ Exit codes:
   3    the data directory cannot be used: in use by another process, no permission, not a journal
   4    the factory stopped itself: the disk failed while writing, the data directory was taken away, or
        its parts kept failing
+  5    a session with a model waits for an answer or a larger budget; nothing is lost
   130  interrupted from the keyboard
   143  terminated (SIGTERM, or SIGHUP when the terminal is gone)
 
@@ -88,6 +89,12 @@ pub(crate) enum CliCommand {
     Resolve(commands::resolve::ResolveArgs),
     /// Cancel a session
     Cancel(commands::cancel::CancelArgs),
+    /// Answer a question that a session with a model waits with
+    Answer(commands::answer::AnswerArgs),
+    /// Show or change what a session with a model may spend
+    Budget(commands::budget::BudgetArgs),
+    /// List the model calls of a session
+    Calls(commands::calls::CallsArgs),
     /// List sessions, newest first
     Sessions(commands::sessions::SessionsArgs),
     /// Show one session: its plan, events and results
@@ -122,7 +129,7 @@ pub(crate) enum CliCommand {
     Head,
     Rebuild(commands::rebuild::RebuildArgs),
     /// Check that the installation is complete and works
-    Doctor,
+    Doctor(commands::doctor::DoctorArgs),
     /// Show every setting, its value and its source
     Config,
     /// Print a completion script for a shell
@@ -137,6 +144,7 @@ impl CliCommand {
     pub(crate) fn flags(&self) -> Vec<(&'static str, &'static str, String)> {
         match self {
             Self::Up(up) => up.flags(),
+            Self::Run(run) => run.flags(),
             _ => Vec::new(),
         }
     }

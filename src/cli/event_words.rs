@@ -159,7 +159,7 @@ mod tests {
             "run.finished.v1",
         ] {
             let said = kind(wrong).unwrap_err();
-            assert!(said.contains("run.finished") && said.contains("session or goal"), "{said}");
+            assert!(said.contains("run.finished") && said.contains("goal or call"), "{said}");
         }
     }
 

@@ -26,6 +26,8 @@ impl Exit {
     /// The factory stopped itself: the disk failed while writing, the data directory was taken
     /// away, or its parts kept failing.
     pub(crate) const STOPPED: Self = Self(4);
+    /// A session with a model waits for an answer or a larger budget.
+    pub(crate) const WAITING: Self = Self(5);
     /// Interrupted from the keyboard.
     pub(crate) const INTERRUPTED: Self = Self(130);
     /// Terminated (SIGTERM, SIGHUP).

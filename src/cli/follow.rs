@@ -4,18 +4,21 @@ use std::{collections::HashSet, time::Duration};
 
 use ai_factory_ports::{bus::Headers, journal::Head};
 use ai_factory_schemas::{
-    answer::{SessionRow, SessionStatusAnswer},
+    answer::{GoalAnswer, SessionRow, SessionStatusAnswer},
     envelope::Recorded,
     event::Event,
     id::SessionId,
+    request::SessionSelector,
     session::{SessionEvent, SessionPhase, SessionStatus, WaitReason},
-    subject::Operation,
+    subject::{Operation, operation},
 };
 use ai_factory_tail::TailCursor;
+use futures_util::{StreamExt as _, stream::FuturesUnordered};
 use serde::Serialize;
 use tokio::sync::watch;
 
 use super::{
+    budget_words::remedy,
     commands::REQUEST_MS_MAX,
     context::CommandContext,
     ending::unless_interrupted,
@@ -23,11 +26,15 @@ use super::{
     narrate::end_word,
     output::Output,
     progress::Progress,
+    session_lookup,
 };
 use crate::wiring::{Factory, UnfinishedSessions};
 
 /// Timeout of a wait for news before the next check, in milliseconds.
 const LOOK_MS: u64 = 500;
+
+/// The longest that a session with a model is waited for at a time.
+const WAIT_MAX: Duration = Duration::from_hours(24 * 365);
 
 /// Number of records read at once.
 const PAGE_RECORDS: usize = 256;
@@ -110,6 +117,14 @@ pub(crate) async fn until_ended(
 ) -> Result<Vec<SessionRow>, CommandError> {
     let mut progress = Progress::new(output);
     let wanted: HashSet<_> = sessions.iter().copied().collect();
+    // What a session with a model waits for is not told by its row alone.
+    let mut waits = FuturesUnordered::new();
+    let mut pausing = HashSet::new();
+    for id in sessions {
+        if factory.views.session(*id).await?.is_some_and(|row| row.budget.is_some()) {
+            waits.push(until_it_waits(factory, *id));
+        }
+    }
     loop {
         // Before the lists are read: later records are seen in the next round.
         events.heads.mark_unchanged();
@@ -117,7 +132,8 @@ pub(crate) async fn until_ended(
         let mut under_way = 0;
         for id in open.into_iter().filter(|id| wanted.contains(id)) {
             let row = factory.views.session(id).await?;
-            under_way += usize::from(row.is_none_or(|row| !row.status.is_waiting()));
+            let is_waiting = row.is_some_and(|row| row.status.is_waiting() && row.budget.is_none());
+            under_way += usize::from(!is_waiting && !pausing.contains(&id));
         }
         events.each(|recorded| show(&mut progress, output, &wanted, recorded)).await?;
         if under_way == 0 {
@@ -126,14 +142,30 @@ pub(crate) async fn until_ended(
         progress.under_way(under_way);
         tokio::select! {
             () = events.changed() => {}
+            Some(id) = waits.next() => {
+                pausing.insert(id);
+            }
             () = tokio::time::sleep(Duration::from_millis(LOOK_MS)) => {}
         }
     }
     let mut rows = Vec::with_capacity(sessions.len());
     for id in sessions {
-        rows.extend(factory.views.session(*id).await?);
+        if let Some(row) = factory.views.session(*id).await? {
+            rows.push(session_lookup::exact(&*factory.journal, row).await?);
+        }
     }
     Ok(rows)
+}
+
+/// Resolves when a session is over or waits for somebody.
+async fn until_it_waits(factory: &Factory, id: SessionId) -> SessionId {
+    let (which, none) = (SessionSelector::id(id), Headers::default());
+    let wait = operation::SUPERVISOR_WAIT;
+    let told: Result<GoalAnswer, _> = factory.call(wait, &which, none, WAIT_MAX).await;
+    if let Err(problem) = told {
+        tracing::debug!(%id, %problem, "a session could not be waited for");
+    }
+    id
 }
 
 fn show(
@@ -165,6 +197,10 @@ pub(crate) fn ending(row: &SessionRow) -> String {
              step again, `ai-factory resolve {id} skip` counts it as failed",
             id = row.session_id
         ),
+        None if row.status.is_waiting() => {
+            let what = remedy(row.session_id, row.status).unwrap_or_default();
+            format!("session {} is {}: {what}", row.session_id, row.status)
+        }
         None => format!("session {} is still {}", row.session_id, row.status),
     }
 }
@@ -173,6 +209,7 @@ pub(crate) fn ending(row: &SessionRow) -> String {
 pub(crate) fn exit_of(row: &SessionRow) -> Exit {
     match row.status {
         SessionPhase::Concluded(SessionStatus::Success) => Exit::DONE,
+        SessionPhase::Waiting(WaitReason::Question | WaitReason::Budget) => Exit::WAITING,
         _ => Exit::FAILED,
     }
 }

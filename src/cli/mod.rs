@@ -7,6 +7,7 @@
 //! journal and its views.
 
 mod args;
+mod budget_words;
 mod colour;
 mod commands;
 mod context;
@@ -19,8 +20,11 @@ mod exit;
 mod files;
 mod follow;
 mod http_client;
+mod live_text;
+mod model_arguments;
 mod narrate;
 mod output;
+mod pending;
 mod progress;
 mod remote;
 mod session_lookup;
@@ -28,6 +32,7 @@ mod silence;
 mod story;
 mod table;
 mod text;
+mod turn_words;
 
 use std::{ffi::OsString, path::PathBuf, process::ExitCode};
 
@@ -140,6 +145,9 @@ fn dispatch(
         CliCommand::Resume => commands::resume::run(context, output),
         CliCommand::Resolve(command) => command.run(context, output),
         CliCommand::Cancel(command) => command.run(context, output),
+        CliCommand::Answer(command) => command.run(context, output),
+        CliCommand::Budget(command) => command.run(context, output),
+        CliCommand::Calls(command) => command.run(context, output),
         CliCommand::Sessions(command) => command.run(context, output),
         CliCommand::Show(command) => command.run(context, output),
         CliCommand::Files(command) => command.run(context, output),
@@ -157,7 +165,7 @@ fn dispatch(
         CliCommand::Verify(command) => command.run(context, output),
         CliCommand::Head => commands::head::run(context, output),
         CliCommand::Rebuild(command) => command.run(context, output),
-        CliCommand::Doctor => commands::doctor::run(context, output),
+        CliCommand::Doctor(command) => command.run(context, output),
         CliCommand::Config => commands::config::run(context, output),
         CliCommand::Completions(_) | CliCommand::SettingsPage => Ok(Exit::DONE),
     }

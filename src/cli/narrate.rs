@@ -1,7 +1,6 @@
 //! Events as short phrases.
 
 use ai_factory_schemas::{
-    call::CallEvent,
     event::Event,
     file::FileLeftOut,
     goal::GoalEvent,
@@ -15,6 +14,7 @@ use ai_factory_schemas::{
 use super::{
     diagnosis_words::{brief, moment_word},
     text::{first, one_line, short},
+    turn_words::{narrate_call, narrate_turn},
 };
 
 /// Quoted part of an external text in a line, in characters.
@@ -37,17 +37,6 @@ pub(crate) fn narrate(event: &Event) -> String {
         Event::Goal(GoalEvent::Rejected(e)) => {
             format!("rejected {}: {}", quote(&e.payload), short(&e.reason, QUOTE_CHARS_MAX))
         }
-    }
-}
-
-fn narrate_call(event: &CallEvent) -> String {
-    match event {
-        CallEvent::Requested(e) => format!("attempt {} asks {}", e.attempt, e.endpoint.model),
-        CallEvent::Answered(e) => format!("attempt {} was answered", e.attempt),
-        CallEvent::Failed(e) => {
-            format!("attempt {} failed: {}", e.attempt, short(&e.reason, QUOTE_CHARS_MAX))
-        }
-        CallEvent::Abandoned(e) => format!("abandoned: {}", short(&e.reason, QUOTE_CHARS_MAX)),
     }
 }
 
@@ -126,20 +115,15 @@ fn narrate_session(event: &SessionEvent) -> String {
             let (restored, why) = (restored.unwrap_or_default(), why.unwrap_or_default());
             format!("check {}: {end}{restored}{why}", moment_word(e.moment))
         }
-        SessionEvent::TurnDispatched(e) => format!("turn {}: attempt {} begins", e.turn, e.attempt),
-        SessionEvent::TurnFinished(e) => format!("turn {}: answered", e.turn),
-        SessionEvent::TurnFailed(e) => {
-            format!("turn {}: {}", e.turn, short(&e.reason, QUOTE_CHARS_MAX))
-        }
-        SessionEvent::ToolDispatched(e) => format!("turn {}: a run begins", e.turn),
-        SessionEvent::ToolFinished(e) => format!("turn {}: tool call {} ended", e.turn, e.index),
-        SessionEvent::QuestionAsked(e) => format!("asks {}", quote(&e.question)),
-        SessionEvent::QuestionAnswered(e) => match &e.answer {
-            Some(answer) => format!("answered {}", quote(answer.head())),
-            None => "nobody answered".to_owned(),
-        },
-        SessionEvent::BudgetChanged(e) => format!("may spend {} tokens", e.budget.tokens_max),
-        SessionEvent::Compacted(e) => format!("shortened {} messages", e.replaced.len()),
+        SessionEvent::TurnDispatched(_)
+        | SessionEvent::TurnFinished(_)
+        | SessionEvent::TurnFailed(_)
+        | SessionEvent::ToolDispatched(_)
+        | SessionEvent::ToolFinished(_)
+        | SessionEvent::QuestionAsked(_)
+        | SessionEvent::QuestionAnswered(_)
+        | SessionEvent::BudgetChanged(_)
+        | SessionEvent::Compacted(_) => narrate_turn(event).unwrap_or_default(),
         SessionEvent::Resumed(e) => format!("resumed ({})", e.count),
         SessionEvent::Concluded(e) => {
             let why = end_word(e.end);
@@ -154,7 +138,7 @@ fn narrate_session(event: &SessionEvent) -> String {
 }
 
 /// What a run made of its workspace.
-fn changed(end: Option<&WorkspaceEnd>) -> String {
+pub(super) fn changed(end: Option<&WorkspaceEnd>) -> String {
     let Some(end) = end else { return String::new() };
     let changed = end.changes.as_ref().map(|list| format!(", {} changed", files(list)));
     let refused = end.refused.as_ref().map(|why| {
@@ -228,7 +212,8 @@ fn steps(count: usize) -> String {
     if count == 1 { "1 step".to_owned() } else { format!("{count} steps") }
 }
 
-fn quote(text: &str) -> String {
+/// A text in quotes, shortened.
+pub(super) fn quote(text: &str) -> String {
     format!("\"{}\"", short(text, QUOTE_CHARS_MAX))
 }
 

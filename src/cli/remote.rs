@@ -13,7 +13,7 @@ use ai_factory_ports::{
     request_reply,
 };
 use ai_factory_schemas::{
-    answer::{SessionFiles, SessionRow, SessionStory},
+    answer::{SessionCalls, SessionFiles, SessionRow, SessionStory},
     id::SessionRef,
     problem::Problem,
     request::{ListSessions, SessionSelector},
@@ -26,6 +26,7 @@ use url::Url;
 
 use super::{context::CommandContext, exit::CommandError, http_client::FactoryClient};
 use crate::{
+    clock::new_key,
     config::{Settings, nats_context_file},
     connections::nats_settings,
     nats::{EventHistory, NatsBus, NatsSettings, StreamsSettings},
@@ -146,6 +147,31 @@ impl RemoteFactory {
         let which = SessionSelector { id: Some(name.clone()), ..SessionSelector::default() };
         let path = ["supervisor", "sessions", name.as_str(), "files"];
         self.look(operation::SUPERVISOR_FILES, &path, &[], &which)
+    }
+
+    /// The model calls of the named session.
+    pub(crate) fn calls(&self, name: &SessionRef) -> Result<SessionCalls, CommandError> {
+        let which = SessionSelector { id: Some(name.clone()), ..SessionSelector::default() };
+        let path = ["supervisor", "sessions", name.as_str(), "calls"];
+        self.look(operation::SUPERVISOR_CALLS, &path, &[], &which)
+    }
+
+    /// Changes the named session: by its path over HTTP, by the body over NATS.
+    pub(crate) fn change<T: DeserializeOwned>(
+        &self,
+        operation: Operation,
+        name: &SessionRef,
+        body: &(impl Serialize + Sync),
+    ) -> Result<T, CommandError> {
+        match self {
+            Self::Http(client) => {
+                let path = ["supervisor", "sessions", name.as_str(), operation.verb];
+                let url = address(client.base(), &path, &[])?;
+                let json = serde_json::to_vec(body).map_err(CommandError::failed)?;
+                Ok(client.post(url.as_str(), new_key().as_str(), json, LOOK_MAX)??)
+            }
+            Self::Nats { .. } => self.ask(operation, body, new_key().as_str(), LOOK_MAX),
+        }
     }
 
     /// The newest sessions.

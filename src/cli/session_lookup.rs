@@ -1,7 +1,7 @@
 //! Looks up a session by id, request id, key, or the beginning of an id.
 
-use ai_factory_actors::session::lookup;
-use ai_factory_ports::views::Views;
+use ai_factory_actors::session::{lookup, story};
+use ai_factory_ports::{journal::Journal, views::Views};
 use ai_factory_schemas::{
     answer::SessionRow,
     id::{SessionId, SessionRef},
@@ -39,6 +39,21 @@ pub(crate) async fn only(reader: &Reader, text: &str) -> Result<SessionRow, Comm
         Some(row) => Ok(row),
         None => beginning(&*reader.views, text).await,
     }
+}
+
+/// A row with the exact phase of its session: the list does not know what a session with a model
+/// is told before its next call, and so not always that it waits for a larger budget.
+pub(crate) async fn exact(
+    journal: &dyn Journal,
+    mut row: SessionRow,
+) -> Result<SessionRow, CommandError> {
+    if row.budget.is_some()
+        && row.end.is_none()
+        && let Some(folded) = story::fold(journal, row.session_id).await?
+    {
+        row.status = folded.session.phase();
+    }
+    Ok(row)
 }
 
 async fn called(reader: &Reader, text: &str) -> Result<Vec<SessionRow>, CommandError> {

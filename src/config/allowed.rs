@@ -1,6 +1,6 @@
 //! The default of a setting, and the values that it accepts.
 
-use super::secret::HIDDEN;
+use super::{model, secret::HIDDEN};
 use crate::nats::without_passwords;
 
 /// Maximum length of the subject prefix, in bytes: a subject has at most 255, of which event
@@ -57,6 +57,16 @@ pub enum AllowedValues {
     Prefix,
     /// One subject token, or empty.
     TokenOrNothing,
+    /// The name of a model, or empty.
+    Model,
+    /// A temperature, or empty.
+    Temperature,
+    /// A whole number, or empty.
+    Seed,
+    /// The prices of tokens, or empty.
+    Prices,
+    /// An amount of money, or empty.
+    Money,
     /// One of several words.
     OneOf(&'static [&'static str]),
     /// A whole number in a range.
@@ -99,11 +109,21 @@ impl AllowedValues {
                     && text.split('.').all(|part| !part.is_empty() && part.chars().all(token))
             }
             Self::TokenOrNothing => text.len() <= NODE_BYTES_MAX && text.chars().all(token),
+            Self::Model => text.is_empty() || model::is_model(text),
+            Self::Temperature => model::temperature(text).is_ok(),
+            Self::Seed => model::seed(text).is_ok(),
+            Self::Prices => model::prices(text).is_ok(),
+            Self::Money => model::money(text).is_ok(),
             Self::OneOf(words) => words.iter().any(|word| word.eq_ignore_ascii_case(text)),
             Self::Number { min, max } => {
                 text.parse::<u64>().is_ok_and(|number| (min..=max).contains(&number))
             }
         }
+    }
+
+    /// Whether it may be written as a number in a settings file: a text that looks like one.
+    pub(super) fn is_decimal(self) -> bool {
+        matches!(self, Self::Temperature | Self::Seed | Self::Money)
     }
 
     /// A value in displayable form.
@@ -143,6 +163,20 @@ impl std::fmt::Display for AllowedValues {
             ),
             Self::TokenOrNothing => {
                 write!(f, "at most {NODE_BYTES_MAX} of `a-z0-9_-`, or empty")
+            }
+            Self::Model => {
+                f.write_str("provider and name such as `ollama/qwen3`, `recording:FILE`, or empty")
+            }
+            Self::Temperature => {
+                f.write_str("a number from 0 to 2 with at most three decimals, or empty")
+            }
+            Self::Seed => f.write_str("a whole number, or empty"),
+            Self::Prices => f.write_str(
+                "`input=3,output=15`, perhaps with `cache_read` and `cache_write`, each with at \
+                 most six decimals, or empty",
+            ),
+            Self::Money => {
+                f.write_str("an amount such as 2.50 with at most six decimals, or empty")
             }
             Self::OneOf(words) => match words.split_last() {
                 Some((last, rest)) if !rest.is_empty() => {

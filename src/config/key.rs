@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use ai_factory_schemas::{
+    model::TokenPrices,
     run::IsolationLevel,
     subject::{ParseSubjectError, Subject, Subjects},
 };
@@ -15,6 +16,7 @@ use serde::{
 use super::{
     allowed::{AllowedValues, DefaultValue},
     data_mode::DataMode,
+    model::{ModelTools, ProviderKeys, money, prices, seed, temperature},
     secret::Secret,
 };
 
@@ -111,12 +113,17 @@ macro_rules! settings {
         #[derive(Clone, Debug, PartialEq, Eq)]
         pub struct Settings {
             $($(#[doc = $about])+ pub $name: $kind,)*
+            /// The keys of providers in the environment.
+            pub provider_keys: ProviderKeys,
         }
 
         impl Settings {
             /// The settings among these values, which are those of all layers merged.
             pub(super) fn read(values: &Dict) -> Result<Self, String> {
-                Ok(Self { $($name: read_setting!(values, $name $(, $with)?)),* })
+                Ok(Self {
+                    $($name: read_setting!(values, $name $(, $with)?),)*
+                    provider_keys: ProviderKeys::default(),
+                })
             }
         }
 
@@ -326,6 +333,64 @@ settings! {
     memory_retention_s: u64 = Number(0), number(0, 3_155_760_000);
     /// Number of memories beyond which the oldest are forgotten; 0: no limit.
     memory_retention_max: u64 = Number(0), number(0, 1_000_000_000);
+    /// The language model that does the work, as provider and name; empty: none, and nothing is
+    /// sent anywhere.
+    model: String = Text(""), AllowedValues::Model;
+    /// Base URL of the model's API; empty: the usual one of its provider.
+    model_url: String = Text(""), AllowedValues::BaseUrl;
+    /// The API key for the model; empty: that of `model_key_file`, else the variable that its
+    /// provider's own tools use, such as `ANTHROPIC_API_KEY`, for the provider's own host only.
+    model_key: Secret = Text(""), AllowedValues::Secret;
+    /// A file with the API key; nobody but its owner may read it.
+    model_key_file: PathBuf = Text(""), AllowedValues::PathOrNothing;
+    /// How the model calls tools: with its API's own tool calls (`native`), as fenced blocks in
+    /// its text (`text`), or natively unless the server says that it cannot (`auto`).
+    model_tools: ModelTools = Text("auto"), AllowedValues::OneOf(&["auto", "native", "text"]);
+    /// The model's temperature; empty: its own.
+    #[with(temperature)]
+    model_temperature: Option<u32> = Text(""), AllowedValues::Temperature;
+    /// The seed of the model's answers; empty: none.
+    #[with(seed)]
+    model_seed: Option<u64> = Text(""), AllowedValues::Seed;
+    /// Length of an answer of the model, in tokens, reasoning included.
+    model_max_output_tokens: u64 = Number(8_192), number(16, 1_048_576);
+    /// The model's window: tokens of a request and its answer together.
+    model_context_tokens: u64 = Number(32_768), number(1_024, 16_777_216);
+    /// Prices per million tokens, in any one currency; empty: unknown.
+    #[with(prices)]
+    model_prices: Option<TokenPrices> = Text(""), AllowedValues::Prices;
+    /// Timeout of connecting to the model's server, in milliseconds.
+    model_connect_ms_max: u64 = Number(10_000), number(1, 600_000);
+    /// Timeout of the first byte of an answer, in milliseconds.
+    model_first_byte_ms_max: u64 = Number(120_000), number(1, 86_400_000);
+    /// Timeout between two parts of an answer, in milliseconds.
+    model_idle_ms_max: u64 = Number(60_000), number(1, 86_400_000);
+    /// Number of attempts of a call after the first.
+    model_retries_max: u32 = Number(4), number(0, 100);
+    /// Concurrent calls.
+    model_calls_max: usize = Number(4), number(1, 4_096);
+    /// Number of turns of a session; a goal may ask for fewer.
+    model_turns_max: u32 = Number(100), number(1, 4_000);
+    /// Tokens that a session may spend, as billed; a goal may ask for fewer.
+    model_session_tokens_max: u64 = Number(1_000_000), number(1, 1_000_000_000_000);
+    /// Cost of a session, in the currency of `model_prices`, which it requires; empty: not limited.
+    #[with(money)]
+    model_session_cost_max: Option<u64> = Text(""), AllowedValues::Money;
+    /// Tokens that all sessions together may spend in a day, by UTC.
+    model_day_tokens_max: u64 = Number(10_000_000), number(1, 1_000_000_000_000);
+    /// Cost of all sessions together in a day, in the currency of `model_prices`, which it
+    /// requires; empty: not limited.
+    #[with(money)]
+    model_day_cost_max: Option<u64> = Text(""), AllowedValues::Money;
+    /// Time limit of a session with a model, in milliseconds; waiting for a person or for a place
+    /// among the calls does not count.
+    model_session_ms_max: u64 = Number(14_400_000), number(1, 604_800_000);
+    /// Limit of a run that the model asks for, in milliseconds of wall-clock and of processor time.
+    tool_wall_ms_max: u64 = Number(60_000), number(1, 86_400_000);
+    /// How long a question of the model waits for a person, in milliseconds.
+    ask_ms_max: u64 = Number(86_400_000), number(1, 2_592_000_000);
+    /// Sessions that wait for a person or for a larger budget.
+    sessions_waiting_max: usize = Number(10_000), number(1, 10_000_000);
     /// Time limit of an orderly shutdown, in milliseconds.
     shutdown_ms_max: u64 = Number(10_000), number(1, 3_600_000);
     /// Size at which `logs/app.log` is rotated, in bytes.
@@ -338,6 +403,21 @@ impl Settings {
     /// The subjects under [`Self::prefix`].
     pub fn subjects(&self) -> Subjects {
         Subjects::new(self.prefix.clone())
+    }
+
+    /// The values of all settings that are secret, and the keys of providers.
+    pub fn secrets(&self) -> impl Iterator<Item = &str> {
+        let named = [
+            &self.token,
+            &self.nats_password,
+            &self.nats_token,
+            &self.embedding_key,
+            &self.model_key,
+        ];
+        named
+            .into_iter()
+            .filter_map(Secret::reveal)
+            .chain(self.provider_keys.by_variable().map(|(_, key)| key))
     }
 
     /// Concurrent runs, with 0 resolved to twice the number of cores.

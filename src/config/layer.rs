@@ -204,7 +204,7 @@ fn validate(key: &Key, value: &Value) -> Option<Value> {
     let is_number = matches!(key.allowed, AllowedValues::Number { .. });
     match value {
         Value::String(_, text) if !is_number => from_text(key, text),
-        Value::Num(..) if is_number => from_text(key, &to_text(value)),
+        Value::Num(..) if is_number || key.allowed.is_decimal() => from_text(key, &to_text(value)),
         _ => None,
     }
 }

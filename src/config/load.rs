@@ -17,6 +17,7 @@ use super::{
     file::{self, FileKind},
     key::{KEYS, Settings},
     layer::SettingsLayer,
+    model::ProviderKeys,
     names::{ENV_FILE_NAME, FILE_NAME},
 };
 
@@ -120,6 +121,7 @@ pub fn load(inputs: &SettingsSources) -> Result<LoadedSettings, SettingsError> {
     if !settings.nats_context.is_empty() {
         settings.nats_context = nats_context_file(&settings.nats_context, &inputs.environment);
     }
+    settings.provider_keys = ProviderKeys::of(&inputs.environment);
     let mut sources = BTreeMap::new();
     let mut values = BTreeMap::new();
     for key in KEYS {

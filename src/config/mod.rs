@@ -12,21 +12,25 @@
 
 mod allowed;
 mod data_mode;
+mod decimal;
 mod env_file;
 mod error;
 mod file;
 mod key;
 mod layer;
 mod load;
+mod model;
 mod names;
 mod reference;
 mod secret;
 
 pub use allowed::{AllowedValues, DefaultValue};
 pub use data_mode::DataMode;
+pub use decimal::{MONEY_DECIMALS, scaled, unscaled};
 pub use error::SettingsError;
 pub use key::{KEYS, Key, LogLevel, OnUnknown, Settings};
 pub use load::{LoadedSettings, PassedOver, SettingsSources, load, nats_context_file};
+pub use model::{ModelTools, NO_MODEL, ProviderKeys};
 pub use names::{ENV_FILE_NAME, FILE_NAME, VARIABLE_PREFIX};
 pub use reference::reference_page;
 pub use secret::Secret;

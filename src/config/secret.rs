@@ -13,6 +13,11 @@ pub const HIDDEN: &str = "(hidden)";
 pub struct Secret(String);
 
 impl Secret {
+    /// A secret text.
+    pub(super) fn new(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+
     /// The text itself; `None` if it is empty.
     pub fn reveal(&self) -> Option<&str> {
         Some(self.0.as_str()).filter(|text| !text.is_empty())

@@ -43,6 +43,7 @@ mod rebuild;
 mod row_projections;
 mod rows;
 mod runs;
+mod session_model;
 mod sessions;
 mod settings;
 mod shadow_rebuild;

@@ -15,8 +15,9 @@ use ai_factory_schemas::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-use super::rows::{
-    LayeredRows, RowError, RowTable, Rows, ScanOrder, decode, position_key, position_of,
+use super::{
+    rows::{LayeredRows, RowError, RowTable, Rows, ScanOrder, decode, position_key, position_of},
+    session_model::ModelState,
 };
 
 /// Facts of a session that are known from its opening on.
@@ -43,11 +44,13 @@ pub(crate) struct SessionState {
     summary: String,
     /// Steps that wait for a decision.
     unknown: BTreeSet<u32>,
+    /// The state of its model, if it has one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    model: Option<Box<ModelState>>,
 }
 
 impl SessionFacts {
     /// The row in the supervisor's status.
-    #[expect(clippy::needless_pass_by_value, reason = "used in the place of `history`")]
     pub(crate) fn row(self, id: u64, state: SessionState) -> SessionRow {
         SessionRow {
             id,
@@ -57,7 +60,7 @@ impl SessionFacts {
             timestamp: self.timestamp,
             session_id: self.session_id,
             end: state.end,
-            budget: None,
+            budget: state.model.map(|model| model.budget()),
         }
     }
 
@@ -110,6 +113,12 @@ pub(crate) fn apply(event: &Recorded, rows: &mut impl Rows) -> Result<(), RowErr
             rows.set(RowTable::SessionIds, id.as_bytes().to_vec(), Some(key.clone()));
             let of_request = request_key(&opened.request_id, event.position);
             rows.set(RowTable::SessionRequests, of_request, Some(Vec::new()));
+            if let Some(terms) = &opened.model {
+                let model = Box::new(ModelState::opened(terms));
+                let phase = model.phase();
+                let state = SessionState { phase, model: Some(model), ..SessionState::default() };
+                rows.put(RowTable::SessionStates, key.clone(), &state)?;
+            }
             rows.put(RowTable::OpenSessions, key, &SessionId(id))
         }
         SessionEvent::StepUnknown(unknown) => {
@@ -134,47 +143,55 @@ pub(crate) fn apply(event: &Recorded, rows: &mut impl Rows) -> Result<(), RowErr
                 end: Some(concluded.end),
                 summary: concluded.summary.clone(),
                 unknown: BTreeSet::new(),
+                model: state(rows, &key)?.model,
             };
             rows.put(RowTable::SessionStates, key.clone(), &state)?;
             rows.set(RowTable::OpenSessions, key, None);
             Ok(())
         }
-        SessionEvent::Planned(_)
-        | SessionEvent::Recalled(_)
-        | SessionEvent::StepDispatched(_)
-        | SessionEvent::CheckDispatched(_)
-        | SessionEvent::CheckFinished(_)
+        SessionEvent::CheckFinished(_)
         | SessionEvent::TurnDispatched(_)
         | SessionEvent::TurnFinished(_)
         | SessionEvent::TurnFailed(_)
-        | SessionEvent::ToolDispatched(_)
         | SessionEvent::ToolFinished(_)
         | SessionEvent::QuestionAsked(_)
         | SessionEvent::QuestionAnswered(_)
         | SessionEvent::BudgetChanged(_)
         | SessionEvent::Compacted(_)
-        | SessionEvent::Resumed(_) => Ok(()),
+        | SessionEvent::Resumed(_) => change(id, rows, |state| {
+            state.model.as_mut().is_some_and(|model| model.apply(happened))
+        }),
+        SessionEvent::Planned(_)
+        | SessionEvent::Recalled(_)
+        | SessionEvent::StepDispatched(_)
+        | SessionEvent::CheckDispatched(_)
+        | SessionEvent::ToolDispatched(_) => Ok(()),
     }
 }
 
-/// Changes the set of waiting steps, and the phase with it; writes only if `change` returns true.
+/// The state of the session whose facts have this key.
+fn state(rows: &impl Rows, key: &[u8]) -> Result<SessionState, RowError> {
+    let bytes = rows.get(RowTable::SessionStates, key)?;
+    let state = bytes.map(|bytes| decode(RowTable::SessionStates, &bytes)).transpose()?;
+    Ok(state.unwrap_or_default())
+}
+
+/// Changes the state of an open session, and its phase with it; writes only if `change` returns
+/// true.
 fn change(
     id: Uuid,
     rows: &mut impl Rows,
     change: impl FnOnce(&mut SessionState) -> bool,
 ) -> Result<(), RowError> {
     let Some(key) = rows.get(RowTable::SessionIds, id.as_bytes())? else { return Ok(()) };
-    let mut state = match rows.get(RowTable::SessionStates, &key)? {
-        Some(bytes) => decode(RowTable::SessionStates, &bytes)?,
-        None => SessionState::default(),
-    };
+    let mut state = state(rows, &key)?;
     if state.end.is_some() || !change(&mut state) {
         return Ok(());
     }
-    state.phase = if state.unknown.is_empty() {
-        SessionPhase::Running
-    } else {
-        SessionPhase::Waiting(WaitReason::Decision)
+    state.phase = match &state.model {
+        Some(model) => model.phase(),
+        None if state.unknown.is_empty() => SessionPhase::Running,
+        None => SessionPhase::Waiting(WaitReason::Decision),
     };
     rows.put(RowTable::SessionStates, key, &state)
 }

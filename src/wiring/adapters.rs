@@ -2,9 +2,10 @@
 
 use std::time::Duration;
 
-use ai_factory_actors::limits::{Limits, ModelLimits};
+use ai_factory_actors::limits::Limits;
 use ai_factory_schemas::workspace::WorkspaceLimits;
 
+use super::model;
 use crate::{
     config::{OnUnknown, Settings},
     journal::JournalSettings,
@@ -77,7 +78,7 @@ pub(super) fn limits(settings: &Settings) -> Limits {
         repeat_unknown: settings.on_unknown == OnUnknown::Repeat,
         run_wall_max: Duration::from_millis(settings.run_wall_ms_max),
         check_wall_max: Duration::from_millis(settings.check_wall_ms_max),
-        model: ModelLimits::default(),
+        model: model::limits(settings),
         workspace: WorkspaceLimits {
             files_max: settings.workspace_files_max,
             file_bytes_max: settings.workspace_file_bytes_max,

@@ -20,6 +20,9 @@ pub enum OpenFactoryError {
     /// The embedding model's settings are unusable.
     #[error("{0}")]
     Embedding(String),
+    /// The language model's settings are unusable.
+    #[error("{0}")]
+    Model(String),
     /// The directory for runs cannot be created.
     #[error("{path} cannot be used for the files of runs: {reason}")]
     Runs {
@@ -59,7 +62,7 @@ impl OpenFactoryError {
             _ if self.is_missing() => 2,
             Self::Views(_) | Self::Actors(_) | Self::Services(_) => 4,
             Self::Journal(_) | Self::Projections(_) | Self::Runs { .. } | Self::Spool { .. } => 3,
-            Self::Embedding(_) | Self::Packages(_) => 2,
+            Self::Embedding(_) | Self::Model(_) | Self::Packages(_) => 2,
         }
     }
 }

@@ -9,7 +9,7 @@ use std::{
 };
 
 use ai_factory_actors::{
-    deps::Deps, mask::Mask, metrics::ActorMetrics, session_registry::SessionRegistry, tree::Tree,
+    deps::Deps, metrics::ActorMetrics, session_registry::SessionRegistry, tree::Tree,
 };
 use ai_factory_ports::{
     bus::{Bus, Headers},
@@ -17,7 +17,6 @@ use ai_factory_ports::{
     health::{ComponentHealth, HealthRegistry, Necessity},
     journal::Journal,
     metrics::MetricsRegistry,
-    model::NoModel,
     request_reply,
     trace::Traces,
     uploads::Uploads,
@@ -40,6 +39,7 @@ use super::{
     data_dir, embedding,
     error::OpenFactoryError,
     metrics::{self, EVENTS_INSIDE},
+    model::{self, WatchedModel},
     nats_ingress::NatsIngress,
     relays::{RelayCheckpoint, spawn_nats_relays},
     sandbox, spool,
@@ -122,6 +122,7 @@ impl Factory {
         connections: &Connections,
     ) -> Result<Self, OpenFactoryError> {
         let models = embedding::models(settings)?;
+        let model = model::open(settings)?;
         let journal = RedbJournal::open(journal_settings(settings))?;
         data_dir::tighten(settings);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock::default());
@@ -150,8 +151,8 @@ impl Factory {
             journal: Arc::clone(&journal) as Arc<dyn Journal>,
             views: Arc::clone(&projections) as Arc<dyn Views>,
             sandbox: Arc::clone(&sandbox) as Arc<dyn ai_factory_ports::sandbox::Sandbox>,
-            model: Arc::new(NoModel),
-            mask: Arc::new(Mask::default()),
+            model: model.model,
+            mask: model.mask,
             uploads: Arc::clone(&spool) as Arc<dyn Uploads>,
             clock: Arc::clone(&clock),
             ids: Arc::clone(&ids),
@@ -167,8 +168,7 @@ impl Factory {
             // Several factories in one process, as in tests, must not share actors' names.
             name: format!("{}-{}", settings.node, ids.new_id()),
         });
-        let relays = metrics::relays();
-        let mut tasks = JoinSet::new();
+        let (relays, mut tasks) = (metrics::relays(), JoinSet::new());
         let checkpoint =
             |name| Arc::new(RelayCheckpoint { name, projections: Arc::clone(&projections) });
         if connections.events_inside {
@@ -196,7 +196,7 @@ impl Factory {
             clock,
             ids,
             traces: Arc::clone(&deps.traces),
-            health: health(&deps.journal, connections, &projections),
+            health: health(&deps.journal, connections, &projections, model.watched),
             metrics: Arc::new(MetricsRegistry::of(&[
                 &*journal,
                 &*local,
@@ -300,6 +300,7 @@ fn health(
     journal: &Arc<dyn Journal>,
     connections: &Connections,
     projections: &Arc<Projections>,
+    model: Option<Arc<WatchedModel>>,
 ) -> Arc<HealthRegistry> {
     let registry = HealthRegistry::default();
     let asked = Arc::clone(journal);
@@ -320,5 +321,8 @@ fn health(
         problem: asked.model_problem(),
         progress: asked.model_progress(),
     });
+    if let Some(model) = model {
+        registry.register("model", Necessity::Optional, move || model.problem().into());
+    }
     Arc::new(registry)
 }

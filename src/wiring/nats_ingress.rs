@@ -8,6 +8,7 @@ use ai_factory_tail::Tail;
 use tokio::{task::JoinSet, time::timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::live_text;
 use crate::{
     agent_protocol::{Agent, AgentIdentity, AgentLimits, ClaimsSettings, SILENCE_MAX, token},
     config::Settings,
@@ -51,6 +52,7 @@ impl NatsIngress {
             answers,
         };
         services.start(&mut tasks, &closing).await?;
+        live_text::forward(deps, nats, &mut tasks, &closing).await?;
         let of_server = Arc::clone(nats);
         let agent = Agent {
             outside: Arc::clone(nats) as Arc<_>,
@@ -72,6 +74,7 @@ impl NatsIngress {
                 submit_max: answers.other,
                 silence_max: SILENCE_MAX,
                 question_max: Duration::from_secs(settings.agent_question_s_max),
+                may_ask: !settings.model.is_empty(),
                 heartbeat_s: settings.agent_heartbeat_s,
             },
         };

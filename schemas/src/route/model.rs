@@ -1,6 +1,7 @@
 //! What a route is.
 
-use crate::subject::Operation;
+use super::table::ROUTES;
+use crate::subject::{Operation, operation};
 
 /// The method of a route. HEAD is answered wherever GET is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +110,8 @@ pub enum Page {
     Ready,
     /// The journal as server-sent events.
     Events,
+    /// What a session's model says while it says it, as server-sent events.
+    Stream,
     /// The OpenAPI document.
     OpenApi,
 }
@@ -157,9 +160,23 @@ impl Route {
             (RequestBody::FilePart, _) => Some(201),
             // The client has the file.
             (_, Target::File(_)) => Some(304),
+            // The session goes on.
+            (_, Target::Operation(operation::SUPERVISOR_RUN)) => Some(202),
             _ => None,
         };
         [self.status].into_iter().chain(other).collect()
+    }
+
+    /// Its name among all routes of the OpenAPI document: where two have one operation, that which
+    /// reads says so.
+    pub fn id(&self) -> String {
+        let is_shared = ROUTES.iter().any(|other| {
+            other.target == self.target && (other.method, other.path) != (self.method, self.path)
+        });
+        if is_shared && self.method == Method::Get {
+            return format!("{}.read", self.name());
+        }
+        self.name()
     }
 
     /// Its operation on the bus.

@@ -93,6 +93,7 @@ const SESSION: Parameter = Parameter {
     required: true,
     doc: "The session: its id, or the id of the request or the key that opened it.",
 };
+const OWN_ID: Parameter = Parameter { doc: "The session, by its own id.", ..SESSION };
 const FILE: &[Parameter] = &[
     SESSION,
     Parameter {
@@ -293,7 +294,8 @@ pub const ROUTES: &[Route] = &[
     post(
         "/supervisor/run",
         operation::SUPERVISOR_RUN,
-        "Run a goal and answer when its session is over. With `files` or a `check` its steps share a workspace, and the \
+        "Run a goal and answer when its session is over. 202 if it goes on: a session with a model that waits for \
+         somebody, or for which the time for an answer is over; `Location` is its session. With `files` or a `check` its steps share a workspace, and the \
          check alone decides whether it is a success; `protect` restores files before each check. A `check` that is a \
          string is a line of bash. Files that do not fit the body are uploaded before and named by `hash`.",
         r#"{"goal":"Think of a name for a shop","files":[{"name":"shop.txt","text":"?\n"},{"name":"tests/test_shop.py","text":"assert open('shop.txt').read()\n"}],"check":{"language":"python","code":"exec(open('tests/test_shop.py').read())"},"protect":["tests/**"]}"#,
@@ -382,6 +384,61 @@ pub const ROUTES: &[Route] = &[
              complete. It is kept for an hour after it was last asked for.",
             "",
             r#"{"hash":"6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85","received":2,"complete":false}"#,
+        )
+    },
+    Route {
+        parameters: &[SESSION],
+        own_problems: &[404, 409],
+        ..post(
+            "/supervisor/sessions/{id}/answer",
+            operation::SUPERVISOR_ANSWER,
+            "Answer the question that a session with a model waits with.",
+            r#"{"answer":"The blue one."}"#,
+            r#"{"session_id":"019a0000-0000-7000-8000-000000000004","status":"running"}"#,
+        )
+    },
+    Route {
+        own_problems: &[404, 409],
+        ..get(
+            "/supervisor/sessions/{id}/budget",
+            operation::SUPERVISOR_BUDGET,
+            &[SESSION],
+            "What a session with a model may spend, has spent, and has set aside for a call under way.",
+            r#"{"session_id":"019a0000-0000-7000-8000-000000000004","status":"running","tokens_spent":1200,"tokens_reserved":9000,"tokens_max":1000000}"#,
+        )
+    },
+    Route {
+        parameters: &[SESSION],
+        own_problems: &[403, 404, 409],
+        ..post(
+            "/supervisor/sessions/{id}/budget",
+            operation::SUPERVISOR_BUDGET,
+            "Change what a session with a model may spend: add to its limits, or lower them. A session that waits for a \
+             larger budget goes on. Costs are in millionths of the currency of `model_prices`.",
+            r#"{"add_tokens":500000}"#,
+            r#"{"session_id":"019a0000-0000-7000-8000-000000000004","status":"running","tokens_spent":995000,"tokens_reserved":0,"tokens_max":1500000}"#,
+        )
+    },
+    Route {
+        own_problems: &[404, 409],
+        ..get(
+            "/supervisor/sessions/{id}/calls",
+            operation::SUPERVISOR_CALLS,
+            &[SESSION],
+            "Every attempt of every model call of a session, in order: what it took, how it ended, what it cost.",
+            r#"{"session_id":"019a0000-0000-7000-8000-000000000004","calls":[]}"#,
+        )
+    },
+    Route {
+        parameters: &[OWN_ID],
+        own_problems: &[422],
+        ..page(
+            "/supervisor/sessions/{id}/stream",
+            Page::Stream,
+            "What a session's model says while it says it, as server-sent events: `event` is `part`, `data` an object \
+             with `call`, `attempt`, `seq`, `text`, and on its last part `end`: `end`, or `void` if the attempt failed. \
+             Lossy, and from now on: what was said is in the session's events.",
+            "event: part\ndata: {\"call\":\"019a0000-0000-8001-8000-000000000005\",\"attempt\":1,\"seq\":0,\"text\":\"I begin\"}\n\n",
         )
     },
     Route {

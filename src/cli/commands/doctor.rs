@@ -7,12 +7,15 @@ use std::{
 };
 
 use ai_factory_ports::sandbox::Language;
-use ai_factory_schemas::run::IsolationLevel;
+use ai_factory_schemas::{model::ToolProtocol, run::IsolationLevel};
+use clap::Args;
 use rustix::fs::{Access, access, statvfs};
 use serde::Serialize;
+use tokio::runtime::Builder;
 
 use crate::{
     cli::{
+        budget_words::{count, money},
         context::CommandContext,
         exit::{CommandError, Exit},
         output::Output,
@@ -23,7 +26,7 @@ use crate::{
     connections::nats_settings,
     nats::find_program,
     sandbox::{LayerState, layer::IsolationLayer},
-    wiring::{self, Reader},
+    wiring::{self, ModelReport, Reader},
 };
 
 /// Free space below which a warning is given, in bytes.
@@ -53,25 +56,95 @@ fn failed(what: &'static str, found: impl Into<String>) -> Finding {
     Finding { what, state: "failed", found: found.into() }
 }
 
-/// Changes nothing. Exit code 1 if something essential is missing.
-pub(crate) fn run(context: &CommandContext, output: &mut Output) -> Result<Exit, CommandError> {
+/// Check that the installation is complete and works.
+#[derive(Args, Debug)]
+pub(crate) struct DoctorArgs {
+    /// Make one tiny call of the configured model, which may cost a little
+    #[arg(long)]
+    model: bool,
+}
+
+impl DoctorArgs {
+    /// Changes nothing. Exit code 1 if something essential is missing.
+    pub(crate) fn run(
+        &self,
+        context: &CommandContext,
+        output: &mut Output,
+    ) -> Result<Exit, CommandError> {
+        let findings = findings(context, self.model);
+        report(output, &findings)
+    }
+}
+
+fn findings(context: &CommandContext, calls_model: bool) -> Vec<Finding> {
     let data_dir = &context.settings().data_dir;
     let mut findings =
         vec![settings(context), directory(data_dir), space(data_dir), journal(context)];
     findings.push(nats_server(context));
     findings.push(nats(context.settings()));
     findings.extend(sandbox(context));
+    findings.push(if calls_model { model_called(context) } else { model(context.settings()) });
+    findings
+}
+
+fn report(output: &mut Output, findings: &[Finding]) -> Result<Exit, CommandError> {
     if output.json {
         output.json(&findings)?;
     } else {
         let mut table = TextTable::new(&["WHAT", "STATE", "FOUND"]);
-        for finding in &findings {
+        for finding in findings {
             table.row([finding.what, finding.state, &finding.found]);
         }
         output.table_in_full(&table)?;
     }
     let essential = findings.iter().any(|finding| finding.state == "failed");
     Ok(if essential { Exit::FAILED } else { Exit::DONE })
+}
+
+fn model(settings: &Settings) -> Finding {
+    match settings.model.as_str() {
+        "" => ok("model", "none: goals carry their code, and nothing is sent anywhere"),
+        name => ok("model", format!("{name}; `ai-factory doctor --model` calls it once")),
+    }
+}
+
+fn model_called(context: &CommandContext) -> Finding {
+    let runtime = match Builder::new_current_thread().enable_all().build() {
+        Ok(runtime) => runtime,
+        Err(error) => return failed("model", format!("threads cannot be started: {error}")),
+    };
+    let called = runtime.block_on(wiring::model_report(context.settings()));
+    runtime.shutdown_background();
+    match called {
+        Ok(None) => failed("model", "none is configured: set `model`, such as ollama/qwen3"),
+        Ok(Some(report)) => ok("model", model_words(&report)),
+        Err(reason) => failed("model", reason),
+    }
+}
+
+/// What a call found, in a line.
+fn model_words(report: &ModelReport) -> String {
+    let server = report.server.as_ref().map(|server| format!(" ({server})")).unwrap_or_default();
+    let window = match report.context_tokens {
+        Some(tokens) => format!("a window of {} tokens", count(tokens)),
+        None => "a window that the server does not tell".to_owned(),
+    };
+    let tools = match (report.tools, report.calls_tools) {
+        (ToolProtocol::Text, _) => "tools as text",
+        (ToolProtocol::Native, Some(false)) => "no tool calls: set `model_tools` to text",
+        (ToolProtocol::Native, _) => "tool calls of its API",
+    };
+    let usage = match report.usage {
+        Some(usage) => {
+            let (input, output) = (count(usage.input_total()), count(usage.output));
+            format!("the call took {input} tokens in and {output} out")
+        }
+        None => "the server does not tell what the call took".to_owned(),
+    };
+    let cost = report.cost_micros.map(|cost| format!(", {}", money(cost))).unwrap_or_default();
+    let by = report.answered_by.as_ref().filter(|by| !report.model.ends_with(by.as_str()));
+    let by = by.map(|by| format!(", answered by {by}")).unwrap_or_default();
+    format!("{} at {}{server}{by}, {window}, {tools}; {usage}{cost}", report.model, report.host)
 }
 
 fn settings(context: &CommandContext) -> Finding {

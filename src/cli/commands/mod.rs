@@ -1,5 +1,8 @@
 //! The commands, one file each.
 
+pub(crate) mod answer;
+pub(crate) mod budget;
+pub(crate) mod calls;
 pub(crate) mod cancel;
 pub(crate) mod completions;
 pub(crate) mod config;
@@ -36,7 +39,8 @@ use ai_factory_schemas::{
     time::Timestamp,
 };
 
-use super::exit::CommandError;
+use super::{context::CommandContext, exit::CommandError};
+use crate::wiring;
 
 /// A time as shown in tables, in UTC: `2026-01-31 12:00:00`.
 fn clock(at: Timestamp) -> String {
@@ -50,6 +54,17 @@ const GOAL_CHARS_MAX: usize = 200;
 
 /// Timeout for the supervisor to record a decision, in milliseconds.
 pub(super) const REQUEST_MS_MAX: u64 = 30_000;
+
+/// Fails if another process works with the journal: `what` cannot be done beside it.
+fn refuse_if_held(context: &CommandContext, what: &str) -> Result<(), CommandError> {
+    match wiring::holder(context.settings()) {
+        None => Ok(()),
+        Some(holder) => Err(CommandError::in_use(format_args!(
+            "{what}: {holder} has the journal open; if it is `ai-factory up`, add --server with its \
+             address"
+        ))),
+    }
+}
 
 /// Reads `what` from standard input, without a byte order mark.
 fn standard_input(what: &str, bytes_max: usize) -> Result<String, CommandError> {

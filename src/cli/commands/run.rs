@@ -2,17 +2,18 @@
 
 use std::{
     collections::{BTreeMap, HashMap, HashSet, VecDeque},
+    io::IsTerminal as _,
     path::PathBuf,
     time::Duration,
 };
 
 use ai_factory_actors::session::story;
-use ai_factory_ports::bus::{Headers, header};
+use ai_factory_ports::bus::{Headers, Message, Subscription, header};
 use ai_factory_schemas::{
-    answer::{SessionAnswer, SessionStatusAnswer},
+    answer::{GoalAnswer, SessionAnswer, SessionPending, SessionStatusAnswer, StreamPart},
     envelope::Recorded,
     event::Event,
-    id::{Category, CommandId, RequestId},
+    id::{Category, CommandId, RequestId, SessionId},
     plan::TaskType,
     problem::Problem,
     request::{Goal, SessionSelector},
@@ -22,7 +23,11 @@ use ai_factory_schemas::{
     workspace::WorkspaceFile,
 };
 use clap::Args;
-use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
+use futures_util::{
+    FutureExt as _, StreamExt as _,
+    future::{BoxFuture, join_all},
+    stream::FuturesUnordered,
+};
 use tokio::time::{Instant, sleep, sleep_until};
 use uuid::Uuid;
 
@@ -42,8 +47,11 @@ use crate::{
             recorded, transfer, write_out,
         },
         follow::{self, RecordedEvents},
+        live_text::LiveText,
+        model_arguments::ModelArgs,
         narrate::end_word,
         output::Output,
+        pending,
         progress::Progress,
         silence::{self, NO_OUTPUT, Silence, StepEnd},
         text::{one_line, short},
@@ -53,6 +61,10 @@ use crate::{
     wiring::{Factory, UnfinishedSessions},
 };
 
+/// Parts of what models say that wait for the terminal; further ones are not shown.
+const PARTS_WAITING_MAX: usize = 4_096;
+/// The longest that the answer of a session with a model is waited for.
+const MODEL_ANSWER_MAX: Duration = Duration::from_hours(24 * 365);
 /// Length of a goal in its heading, in characters.
 const HEADING_CHARS_MAX: usize = 60;
 
@@ -69,6 +81,11 @@ whether the goal is done.
   ```bash
   ./fix.sh
   ```'
+
+With a model (--model, or the setting `model`) a goal needs no code: the model reads and writes the
+files and runs code until the check passes. It may ask you at the prompt, unless --no-ask is said.
+
+  ai-factory run --model ollama/qwen3 --with . --check 'pytest -q' 'Add a --json flag'
 
 Without --out nothing outside the data directory is written; `ai-factory files` has the results.
 
@@ -91,12 +108,19 @@ pub(crate) struct RunArgs {
     key: Option<CommandId>,
     #[command(flatten)]
     workspace: WorkspaceArgs,
+    #[command(flatten)]
+    model: ModelArgs,
     /// Write changed files below a directory, but never over a file that differs from what went in
     #[arg(long, value_name = "DIR", help_heading = "Files and a check")]
     out: Option<PathBuf>,
 }
 
 impl RunArgs {
+    /// The setting that its flags set.
+    pub(crate) fn flags(&self) -> Vec<(&'static str, &'static str, String)> {
+        self.model.flags()
+    }
+
     /// Prints each result as its session ends; with `--json`, the answer of `supervisor.run` on one
     /// line.
     pub(crate) fn run(
@@ -126,7 +150,11 @@ impl RunArgs {
         let out = self.out.map(|path| write_out::open(&path, context)).transpose()?;
         context.work(output, UnfinishedSessions::Resume, async |factory, output, settings| {
             transfer::hand_over(factory, &workspace.files).await?;
-            let mut goals = GoalBatch::new(factory, settings, goals, self.task_type, &workspace);
+            let asks = self.model.has_model(settings) && pending::somebody_is_there(output);
+            let terms = |goal| self.model.apply(goal, asks);
+            let kinds = (self.task_type, &workspace);
+            let mut goals = GoalBatch::new(factory, settings, goals, kinds, terms);
+            goals.is_asked_here = asks;
             goals.traceparent = context.traceparent();
             goals.out = out.as_ref();
             goals.run(output).await
@@ -168,6 +196,23 @@ struct GoalBatch<'a> {
     came_in: BTreeMap<String, BlobHash>,
     /// Where changed files are written.
     out: Option<&'a OutDirectory>,
+    /// Whether questions are put at the prompt.
+    is_asked_here: bool,
+    /// Sessions of this batch that wait for somebody.
+    left_waiting: HashSet<SessionId>,
+    /// What models say, by session.
+    live: HashMap<Uuid, LiveText>,
+}
+
+/// What a goal of the batch waits for.
+type Awaited<'a> = BoxFuture<'a, (RequestedGoal, Arrived)>;
+
+/// What came for a goal.
+enum Arrived {
+    /// Its answer.
+    Answer(Result<GoalAnswer, Problem>),
+    /// What was typed for its question.
+    Typed(Box<SessionPending>, Option<String>),
 }
 
 impl<'a> GoalBatch<'a> {
@@ -175,8 +220,8 @@ impl<'a> GoalBatch<'a> {
         factory: &'a Factory,
         settings: &'a Settings,
         goals: Vec<GoalInput>,
-        task_type: TaskType,
-        workspace: &GoalWorkspace,
+        (task_type, workspace): (TaskType, &GoalWorkspace),
+        terms: impl Fn(Goal) -> Goal,
     ) -> Self {
         let several = goals.len() > 1;
         let waiting: VecDeque<_> = goals
@@ -190,7 +235,7 @@ impl<'a> GoalBatch<'a> {
                     request: id.into(),
                     is_keyed: wanted.key.is_some(),
                     key: wanted.key.unwrap_or_else(|| id.into()),
-                    body: workspace.goal(wanted.goal, wanted.task_type.unwrap_or(task_type)),
+                    body: terms(workspace.goal(wanted.goal, wanted.task_type.unwrap_or(task_type))),
                 }
             })
             .collect();
@@ -208,6 +253,9 @@ impl<'a> GoalBatch<'a> {
             traceparent: None,
             came_in: workspace.hashes(),
             out: None,
+            is_asked_here: false,
+            left_waiting: HashSet::new(),
+            live: HashMap::new(),
         }
     }
 
@@ -216,14 +264,15 @@ impl<'a> GoalBatch<'a> {
         let mut events = RecordedEvents::of(self.factory);
         self.note_known(output).await?;
         let mut progress = Progress::new(output);
-        let mut answers = FuturesUnordered::new();
+        let mut answers: FuturesUnordered<Awaited<'a>> = FuturesUnordered::new();
+        let mut spoken = self.spoken(output).await?;
         let mut given_up_at: Option<Instant> = None;
         loop {
             while answers.len() < self.settings.sessions_max
                 && let Some(asked) = self.waiting.pop_front()
             {
                 self.under_way.insert(asked.number, asked.key.clone());
-                answers.push(ask(self.factory, self.settings, self.traceparent, asked));
+                answers.push(self.asked(asked));
             }
             progress.under_way(answers.len());
             if answers.is_empty() {
@@ -243,12 +292,15 @@ impl<'a> GoalBatch<'a> {
                 () = events.changed() => {
                     events.each(|recorded| self.show(&mut progress, output, recorded)).await?;
                 }
-                Some((asked, answer)) = answers.next() => {
+                Some((asked, arrived)) = answers.next() => {
                     // The answer is on disk: the session's whole story precedes its end.
                     events.each(|recorded| self.show(&mut progress, output, recorded)).await?;
-                    self.under_way.remove(&asked.number);
-                    self.handle_answer(&progress, output, &asked, answer).await?;
+                    match self.arrived(&progress, output, asked, arrived).await? {
+                        Some(awaited) if given_up_at.is_none() => answers.push(awaited),
+                        _ => {}
+                    }
                 }
+                Some(part) = heard(&mut spoken) => self.say(&progress, output, &part),
                 () = at(given_up_at) => break,
             }
         }
@@ -258,7 +310,8 @@ impl<'a> GoalBatch<'a> {
         }
         // Sessions that were interrupted by a crash were resumed with this factory, and must not be
         // cut off by its end.
-        let unfinished = self.factory.views.open_sessions().await?;
+        let mut unfinished = self.factory.views.open_sessions().await?;
+        unfinished.retain(|id| !self.left_waiting.contains(id));
         if !unfinished.is_empty() {
             output.note(&format!("unfinished from earlier: {}; finishing them", unfinished.len()));
             let finishing = follow::until_ended(self.factory, output, events, &unfinished);
@@ -331,23 +384,117 @@ impl<'a> GoalBatch<'a> {
         join_all(told).await;
     }
 
+    /// Asks for the answer to a goal.
+    fn asked(&self, asked: RequestedGoal) -> Awaited<'a> {
+        let (factory, settings, traceparent) = (self.factory, self.settings, self.traceparent);
+        async move {
+            let (asked, answer) = ask(factory, settings, traceparent, asked).await;
+            (asked, Arrived::Answer(answer))
+        }
+        .boxed()
+    }
+
+    /// Takes what came for a goal; returns what it waits for next, if it is not done with.
+    async fn arrived(
+        &mut self,
+        progress: &Progress,
+        output: &mut Output,
+        asked: RequestedGoal,
+        arrived: Arrived,
+    ) -> Result<Option<Awaited<'a>>, CommandError> {
+        match arrived {
+            Arrived::Answer(Ok(GoalAnswer::Pending(pending))) => {
+                pending::tell(progress, output, &asked.name, &pending);
+                if pending.question.is_some() && self.is_asked_here {
+                    let typed = async move {
+                        let typed = pending::read_line().await;
+                        (asked, Arrived::Typed(pending, typed))
+                    };
+                    return Ok(Some(typed.boxed()));
+                }
+                self.leave_waiting(output, &asked, &pending)?;
+            }
+            Arrived::Typed(pending, Some(text)) => {
+                let Some(question) = &pending.question else { return Ok(None) };
+                match pending::answer(self.factory, &pending, question, text).await {
+                    Ok(()) => return Ok(Some(self.asked(asked))),
+                    Err(problem) => self.refused(progress, output, &asked, &problem),
+                }
+            }
+            Arrived::Typed(pending, None) => self.leave_waiting(output, &asked, &pending)?,
+            Arrived::Answer(Ok(GoalAnswer::Concluded(answer))) => {
+                self.under_way.remove(&asked.number);
+                self.handle_answer(progress, output, &asked, *answer).await?;
+            }
+            Arrived::Answer(Err(problem)) => {
+                self.under_way.remove(&asked.number);
+                self.refused(progress, output, &asked, &problem);
+            }
+        }
+        Ok(None)
+    }
+
+    /// Leaves a session that waits for somebody: nothing of it is lost.
+    fn leave_waiting(
+        &mut self,
+        output: &mut Output,
+        asked: &RequestedGoal,
+        pending: &SessionPending,
+    ) -> Result<(), CommandError> {
+        self.under_way.remove(&asked.number);
+        self.left_waiting.insert(pending.session_id);
+        self.exit = self.exit.and(Exit::WAITING);
+        if output.json {
+            output.json(pending)?;
+        }
+        Ok(())
+    }
+
+    fn refused(
+        &mut self,
+        progress: &Progress,
+        output: &Output,
+        asked: &RequestedGoal,
+        problem: &Problem,
+    ) {
+        let usage = (400..500).contains(&problem.status);
+        self.exit = self.exit.and(if usage { Exit::USAGE } else { Exit::FAILED });
+        let sentence = format!("{}{}", asked.name, problem.sentence());
+        progress.aside(|| output.error(&sentence));
+    }
+
+    /// What models say, where somebody sees it.
+    async fn spoken(&self, output: &Output) -> Result<Option<Subscription>, CommandError> {
+        if output.quiet || output.json || !std::io::stderr().is_terminal() {
+            return Ok(None);
+        }
+        let streams = self.factory.subjects.streams();
+        let spoken = self.factory.bus.subscribe(streams, None, PARTS_WAITING_MAX).await;
+        spoken.map(Some).map_err(CommandError::failed)
+    }
+
+    /// Shows a part of what a model says.
+    fn say(&mut self, progress: &Progress, output: &Output, message: &Message) {
+        let id = message.subject.as_str().rsplit('.').next().and_then(|id| id.parse().ok());
+        let Some(id) = id else { return };
+        let Ok(part) = serde_json::from_slice::<StreamPart>(&message.payload) else { return };
+        let Some(name) = self.sessions.get(&id) else { return };
+        let live = self.live.entry(id).or_default();
+        for line in live.add(&part) {
+            progress.line(output, &format!("{name}| {line}"));
+        }
+        if let Some(rest) = live.rest() {
+            progress.doing(&format!("{name}| {rest}"));
+        }
+    }
+
     async fn handle_answer(
         &mut self,
         progress: &Progress,
         output: &mut Output,
         asked: &RequestedGoal,
-        answer: Result<SessionAnswer, Problem>,
+        answer: SessionAnswer,
     ) -> Result<(), CommandError> {
-        let answer = match answer {
-            Ok(answer) => answer,
-            Err(problem) => {
-                let usage = (400..500).contains(&problem.status);
-                self.exit = self.exit.and(if usage { Exit::USAGE } else { Exit::FAILED });
-                let sentence = format!("{}{}", asked.name, problem.sentence());
-                progress.aside(|| output.error(&sentence));
-                return Ok(());
-            }
-        };
         if answer.status != SessionStatus::Success {
             self.exit = self.exit.and(Exit::FAILED);
         }
@@ -447,8 +594,12 @@ async fn ask(
     settings: &Settings,
     traceparent: Option<&str>,
     asked: RequestedGoal,
-) -> (RequestedGoal, Result<SessionAnswer, Problem>) {
-    let wait = AnswerLimits::new(settings).session;
+) -> (RequestedGoal, Result<GoalAnswer, Problem>) {
+    // A session with a model has a time limit of its own, and waits for people.
+    let wait = match settings.model.as_str() {
+        "" => AnswerLimits::new(settings).session,
+        _ => MODEL_ANSWER_MAX,
+    };
     let mut headers = Headers::default();
     headers.set(header::REQUEST_ID, asked.request.as_str());
     headers.set(header::MESSAGE_ID, asked.key.as_str());
@@ -464,6 +615,14 @@ async fn ask(
             Err(Problem { status: 503, retry_after: Some(after), .. }) => sleep(after).await,
             answer => return (asked, answer),
         }
+    }
+}
+
+/// The next part of what models say.
+async fn heard(spoken: &mut Option<Subscription>) -> Option<Message> {
+    match spoken {
+        Some(spoken) => spoken.next().await,
+        None => std::future::pending().await,
     }
 }
 

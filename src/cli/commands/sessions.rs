@@ -2,15 +2,20 @@
 
 use ai_factory_actors::session::lookup;
 use ai_factory_ports::views::SessionFilter;
-use ai_factory_schemas::id::{CommandId, RequestId};
+use ai_factory_schemas::{
+    answer::SessionRow,
+    id::{CommandId, RequestId},
+};
 use clap::Args;
 
 use super::{TIME, clock};
 use crate::cli::{
+    budget_words::count,
     context::CommandContext,
     count,
     exit::{CommandError, Exit},
     output::Output,
+    session_lookup,
     table::TextTable,
 };
 
@@ -44,7 +49,11 @@ impl SessionsArgs {
                 let Some((_, Some(id))) = known else { return Ok(Vec::new()) };
                 filter.session_id = Some(id);
             }
-            Ok(reader.views.sessions_where(&filter, self.limit).await?)
+            let mut rows = Vec::new();
+            for row in reader.views.sessions_where(&filter, self.limit).await? {
+                rows.push(session_lookup::exact(&*reader.journal, row).await?);
+            }
+            Ok(rows)
         })?;
         if output.json {
             output.json(&rows)?;
@@ -58,12 +67,29 @@ impl SessionsArgs {
             });
             return Ok(Exit::DONE);
         }
+        output.table(&table(&rows))?;
+        Ok(Exit::DONE)
+    }
+}
+
+/// A row for each session; with what its model spent if one has a model.
+fn table(rows: &[SessionRow]) -> TextTable {
+    if rows.iter().all(|row| row.budget.is_none()) {
         let mut table = TextTable::new(&["SESSION", TIME, "STATUS", "GOAL"]);
-        for row in &rows {
+        for row in rows {
             let id = row.session_id.to_string();
             table.row([&id, &clock(row.timestamp), row.status.as_str(), &row.goal]);
         }
-        output.table(&table)?;
-        Ok(Exit::DONE)
+        return table;
     }
+    let mut table = TextTable::new(&["SESSION", TIME, "STATUS", "TOKENS", "GOAL"]);
+    for row in rows {
+        let id = row.session_id.to_string();
+        let spent = row.budget.map(|budget| {
+            format!("{} of {}", count(budget.tokens_spent), count(budget.tokens_max))
+        });
+        let spent = spent.as_deref().unwrap_or("-");
+        table.row([&id, &clock(row.timestamp), row.status.as_str(), spent, &row.goal]);
+    }
+    table
 }

@@ -5,6 +5,7 @@ use clap::Args;
 
 use super::clock;
 use crate::cli::{
+    budget_words,
     colour::Colour,
     context::CommandContext,
     diagnosis_words::{in_full, moment_word},
@@ -98,6 +99,18 @@ fn header(output: &mut Output, story: &Story) -> std::io::Result<()> {
     }
     if !story.protect.is_empty() {
         output.line(&format!("  protect  {}", one_line(&story.protect.join(", "))))?;
+    }
+    if let Some(model) = &story.told.model {
+        for (name, text) in budget_words::model(model) {
+            output.line(&format!("  {name:<8} {text}"))?;
+        }
+    }
+    if let Some(question) = &story.told.question {
+        output.line(&format!("  asks, until {} UTC", clock(question.expires)))?;
+        indented(output, &question.question)?;
+    }
+    if let Some(waits_for) = &story.told.waits_for {
+        output.line(&format!("  waits    {}", one_line(waits_for)))?;
     }
     if let Some(reason) = &story.told.reason {
         output.line(&format!("  reason   {}", one_line(reason)))?;

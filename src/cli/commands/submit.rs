@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ai_factory_schemas::{
-    answer::{SessionAnswer, Submitted},
+    answer::{GoalAnswer, SessionAnswer, Submitted},
     id::CommandId,
     plan::TaskType,
     request::Goal,
@@ -19,9 +19,11 @@ use super::{
 };
 use crate::{
     cli::{
+        budget_words,
         context::CommandContext,
         exit::{CommandError, Exit},
         files::{arguments::WorkspaceArgs, changes, transfer},
+        model_arguments::ModelArgs,
         output::Output,
         remote::{FactoryTarget, RemoteFactory},
         silence::{self, NO_OUTPUT, Silence, StepEnd},
@@ -59,6 +61,8 @@ pub(crate) struct SubmitArgs {
     #[command(flatten)]
     workspace: WorkspaceArgs,
     #[command(flatten)]
+    model: ModelArgs,
+    #[command(flatten)]
     place: FactoryTarget,
 }
 
@@ -76,7 +80,7 @@ impl SubmitArgs {
         let workspace = self.workspace.collect(context.settings(), output)?;
         transfer::send(&remote, &workspace.files)?;
         let came_in = workspace.hashes();
-        let goal = workspace.goal(goal, self.task_type);
+        let goal = self.model.apply(workspace.goal(goal, self.task_type), false);
         let key = self.key.unwrap_or_else(new_key);
         if self.wait {
             let limit = AnswerLimits::new(context.settings()).session;
@@ -103,7 +107,18 @@ fn print_end(
     came_in: impl Fn(&str) -> bool,
     output: &mut Output,
 ) -> Result<Exit, CommandError> {
-    let answer: SessionAnswer = remote.ask(operation::SUPERVISOR_RUN, goal, key.as_str(), wait)?;
+    let answer = match remote.ask(operation::SUPERVISOR_RUN, goal, key.as_str(), wait)? {
+        GoalAnswer::Concluded(answer) => *answer,
+        GoalAnswer::Pending(pending) => {
+            if output.json {
+                output.json(&pending)?;
+            }
+            for line in budget_words::pending(&pending) {
+                output.note(&line);
+            }
+            return Ok(Exit::WAITING);
+        }
+    };
     let silence = silence(remote, &answer);
     if let Some(Silence::NothingRan(why)) = &silence {
         output.note(why);

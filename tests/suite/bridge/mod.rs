@@ -9,4 +9,5 @@ mod half_closed;
 mod harness;
 mod headers;
 mod limits;
+mod models;
 mod shutdown;

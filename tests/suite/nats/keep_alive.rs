@@ -85,6 +85,7 @@ async fn a_stream_that_has_nothing_to_say_says_that_it_lives_until_the_factory_e
             submit_max: Duration::from_mins(1),
             silence_max: Duration::from_millis(10),
             question_max: Duration::from_mins(1),
+            may_ask: false,
             heartbeat_s: 30,
         },
     };
