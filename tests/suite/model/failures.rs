@@ -138,18 +138,7 @@ async fn the_beginning_of_an_answer_is_never_an_answer_wherever_it_ends() {
             }
         }
         // A completion is complete with its reason to finish, a message with its last byte.
-<<<<<<< HEAD
         assert!(complete <= if model == CHAT { "data: [DONE]\r\n\r\n".len() + 2 } else { 1 });
-=======
-        assert!(
-            complete
-                <= if model == CHAT {
-                    "data: [DONE]\r\n\r\n".len() + 2
-                } else {
-                    1
-                }
-        );
->>>>>>> m23-outer
     }
 }
 
