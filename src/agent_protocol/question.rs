@@ -1,5 +1,5 @@
-//! The questions of a session (§7): whether to repeat a step whose outcome a crash left unknown, and
-//! whatever its model asks.
+//! The questions of a session (§7): whether to repeat a step whose outcome a crash left unknown,
+//! and whatever its model asks.
 //!
 //! *Promises.* Each question has a subject of its own, known only to the caller that was asked. An
 //! answer counts once, and only while the question is open: until it is decided, here or elsewhere.
@@ -105,7 +105,8 @@ pub struct CallerQuestion {
 }
 
 impl CallerQuestion {
-    /// The question for what a session asks: the existing one, or a new one. It is open for `limit`.
+    /// The question for what a session asks: the existing one, or a new one. It is open for
+    /// `limit`.
     pub fn of(
         before: Option<Self>,
         id: SessionId,

@@ -6,7 +6,8 @@ pub const MONEY_DECIMALS: u32 = 6;
 /// Decimals of a temperature: thousandths.
 pub const TEMPERATURE_DECIMALS: u32 = 3;
 
-/// A decimal number such as `1.50` in units of its last possible digit: with six decimals `1500000`.
+/// A decimal number such as `1.50` in units of its last possible digit: with six decimals
+/// `1500000`.
 /// `None` if it is not plain digits with at most one point, has more decimals, or is too large.
 pub fn scaled(text: &str, decimals: u32) -> Option<u64> {
     let (whole, part) = text.split_once('.').unwrap_or((text, ""));
