@@ -230,6 +230,10 @@ mod tests {
             prompts: blob(),
             tools: blob(),
             may_ask: true,
+            plan_schema: BlobHash::of(b"schema"),
+            plan_schema_bytes: 10,
+            prompts_bytes: 10,
+            tools_bytes: 10,
         })
     }
 
