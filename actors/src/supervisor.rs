@@ -463,7 +463,7 @@ impl Supervisor {
 
     async fn files(&self, request: &Request) -> Result<SessionFiles, Problem> {
         let id = self.which(request.read()?, |found, _| Ok(lookup::newest(found))).await?;
-        operations::files(&self.deps, &self.trees, id).await
+        operations::files(&self.deps, &self.trees, id, request.read()?).await
     }
 
     async fn file(&self, request: &Request) -> Result<SessionFilePart, Problem> {

@@ -33,6 +33,7 @@ pub mod route;
 pub mod run;
 pub mod sample;
 pub mod session;
+pub mod session_files;
 pub mod subject;
 pub mod text;
 pub mod time;

@@ -4,6 +4,7 @@ use super::model::{
     Method, Page, Parameter, ParameterLocation, ParameterType, RequestBody, Route, Target,
 };
 use crate::{
+    limit::FILES_PAGE_PATHS_MAX,
     memory::{MemoryKind, SearchMode},
     subject::{Operation, operation},
 };
@@ -93,6 +94,20 @@ const SESSION: Parameter = Parameter {
     required: true,
     doc: "The session: its id, or the id of the request or the key that opened it.",
 };
+const FILES: &[Parameter] = &[
+    SESSION,
+    optional(
+        "after",
+        ParameterType::Text,
+        "Only paths behind this one in byte order: `next` of the page before.",
+    ),
+    count(
+        "limit",
+        FILES_PAGE_PATHS_MAX,
+        FILES_PAGE_PATHS_MAX,
+        "The most paths; a page holds what fits one message of 1 MiB.",
+    ),
+];
 const FILE: &[Parameter] = &[
     SESSION,
     Parameter {
@@ -346,8 +361,9 @@ pub const ROUTES: &[Route] = &[
         ..get(
             "/supervisor/sessions/{id}/files",
             operation::SUPERVISOR_FILES,
-            &[SESSION],
-            "The files of a session's workspace, and what differs from those that came in.",
+            FILES,
+            "The files of a session's workspace, and what differs from those that came in. If there is more, `next` is \
+             the `after` of the next page.",
             r#"{"session_id":"019a0000-0000-7000-8000-000000000004","files":{"shop.txt":{"hash":"6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85","bytes":3}},"changes":[{"path":"shop.txt","file":{"hash":"6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85","bytes":3}}],"before":{}}"#,
         )
     },

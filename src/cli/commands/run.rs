@@ -12,7 +12,7 @@ use ai_factory_schemas::{
     answer::{SessionAnswer, SessionStatusAnswer},
     envelope::Recorded,
     event::Event,
-    id::{Category, CommandId, RequestId},
+    id::{Category, CommandId, RequestId, StreamId},
     plan::TaskType,
     problem::Problem,
     request::{Goal, SessionSelector},
@@ -39,7 +39,8 @@ use crate::{
             arguments::{GoalWorkspace, WorkspaceArgs},
             changes,
             out_directory::OutDirectory,
-            recorded, transfer, write_out,
+            recorded::{self, RecordedFiles},
+            transfer, write_out,
         },
         follow::{self, RecordedEvents},
         narrate::end_word,
@@ -396,10 +397,13 @@ impl<'a> GoalBatch<'a> {
         output: &Output,
         answer: &SessionAnswer,
     ) -> Result<(), CommandError> {
-        let (Some(out), Some(changed)) = (self.out, &answer.changed_files) else { return Ok(()) };
+        let Some(out) = self.out else { return Ok(()) };
         let journal = &*self.factory.journal;
+        // The answer names only the first changes.
+        let records = journal.load(StreamId::from(answer.session_id), 0).await?;
+        let Some(files) = RecordedFiles::load(journal, &records).await? else { return Ok(()) };
         let content = async |_: &str, file: WorkspaceFile| recorded::blob(journal, file.blob).await;
-        let written = write_out::write_out(out, changed, &self.came_in, content).await?;
+        let written = write_out::write_out(out, &files.changes(), &self.came_in, content).await?;
         let exit = progress.aside(|| written.report(output, out.path()));
         self.exit = self.exit.and(exit);
         Ok(())

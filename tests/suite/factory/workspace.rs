@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use ai_factory_schemas::{
-    answer::{CheckOutcome, MissingFilesAnswer, SessionFilePart, SessionFiles, Uploaded},
+    answer::{CheckOutcome, MissingFilesAnswer, SessionFilePart, Uploaded},
     check::CheckMoment,
     limit::UPLOAD_PART_BYTES_MAX,
     request::{GoalFile, MissingFiles, ReadSessionFile, UploadPart},
     run::RunEvent,
     session::SessionEvent,
+    session_files::{ListSessionFiles, SessionFiles},
 };
 use serde_json::{Value, json};
 
@@ -496,4 +497,29 @@ async fn reading_file_after_file_loads_only_what_is_new_and_misses_nothing() {
     assert_eq!(read("in.txt").await, "in more and more");
     let now = files(&factory, open.session_id).await;
     assert_eq!(now.changes.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_changed_files_fit_every_answer_and_are_listed_in_pages() {
+    let factory = TestFactory::start().await;
+    let names: Vec<_> = (0..150).map(|n| format!("{n:03}{}", "x".repeat(200))).collect();
+    let writes: Vec<_> = names.iter().map(|name| format!("write {name} new")).collect();
+    let answer = run(&factory, &steps(&[&writes.join("\n")], vec![text("old", "")], None)).await;
+    let named: Vec<_> = answer.changed_files.unwrap().into_iter().map(|file| file.path).collect();
+    assert_eq!((&named[..], answer.changed_files_count), (&names[..100], Some(150)));
+    let which = SessionSelector::id(answer.session_id);
+    let story: SessionStory = factory.call(operation::SUPERVISOR_SESSION, &which).await.unwrap();
+    assert_eq!((story.changed_files.unwrap().len(), story.changed_files_count), (100, Some(150)));
+
+    let whole = files(&factory, answer.session_id).await;
+    assert_eq!((whole.changes.len(), whole.files.files.len(), &whole.next), (150, 151, &None));
+    let mut asked = ListSessionFiles { which, limit: Some(100), after: None };
+    let mut paged: SessionFiles = factory.call(operation::SUPERVISOR_FILES, &asked).await.unwrap();
+    assert_eq!((paged.files.files.len(), paged.next.as_ref()), (100, Some(&names[99])));
+    asked.after = paged.next.clone();
+    paged.append(factory.call(operation::SUPERVISOR_FILES, &asked).await.unwrap());
+    assert_eq!(paged, whole);
+    asked.limit = Some(0);
+    let refused = factory.call::<SessionFiles>(operation::SUPERVISOR_FILES, &asked).await;
+    assert_eq!(refused.unwrap_err().status, 422);
 }
