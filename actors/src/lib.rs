@@ -31,4 +31,4 @@ pub mod supervision;
 pub mod supervisor;
 pub mod tasks;
 pub mod tree;
-mod workspace;
+pub mod workspace;
