@@ -226,6 +226,21 @@ async fn protected_files_are_restored_and_other_changed_tests_are_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn protected_files_are_restored_also_where_they_exceed_a_limit_together_with_new_ones() {
+    let small = WorkspaceLimits { bytes_max: 10, files_max: 2, ..WorkspaceLimits::default() };
+    let small = Limits { workspace: small, ..limits() };
+    let factory = TestFactory::start_with(small, true, TempDir::new().unwrap()).await;
+    let steal = "delete tests/a\ndelete tests/b\nwrite src 012345678\nwrite more 9";
+    let given = vec![text("tests/a", "honest"), text("tests/b", "too")];
+    let check = "has tests/a honest\nhas tests/b too\nhas src 012345678\nhas more 9";
+    let asked =
+        Goal { protect: vec!["tests/**".to_owned()], ..steps(&[steal], given, Some(check)) };
+    let answer = run(&factory, &asked).await;
+    assert_eq!(answer.status, SessionStatus::Success, "{answer:?}");
+    assert_eq!(files(&factory, answer.session_id).await.files.bytes(), 19);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn if_one_change_does_not_fit_none_is_taken_and_the_record_says_so() {
     let small = WorkspaceLimits { bytes_max: 10, ..WorkspaceLimits::default() };
     let small = Limits { workspace: small, ..limits() };
