@@ -30,7 +30,7 @@ pub struct SessionOpening {
     pub workspace: Option<WorkspaceRef>,
     /// What decides whether the goal is done.
     pub check: Option<Check>,
-    /// Patterns of files that are restored before each check.
+    /// Patterns of files that are restored before the check after the steps.
     pub protect: Vec<String>,
     /// The blobs of the files, until they are on disk.
     pub(crate) blobs: Mutex<Option<OpeningBlobs>>,

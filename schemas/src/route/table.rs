@@ -309,8 +309,9 @@ pub const ROUTES: &[Route] = &[
         "/supervisor/run",
         operation::SUPERVISOR_RUN,
         "Run a goal and answer when its session is over. With `files` or a `check` its steps share a workspace, and the \
-         check alone decides whether it is a success; `protect` restores files before each check. A `check` that is a \
-         string is a line of bash. Files that do not fit the body are uploaded before and named by `hash`.",
+         check alone decides whether it is a success; `protect` restores files before the check after the steps. \
+         A `check` that is a string is a line of bash. Files that do not fit the body are uploaded before and named by \
+         `hash`.",
         r#"{"goal":"Think of a name for a shop","files":[{"name":"shop.txt","text":"?\n"},{"name":"tests/test_shop.py","text":"assert open('shop.txt').read()\n"}],"check":{"language":"python","code":"exec(open('tests/test_shop.py').read())"},"protect":["tests/**"]}"#,
         r#"{"request_id":"019a0000-0000-7000-8000-000000000001","goal":"Think of a name for a shop","plan":{"request_id":"019a0000-0000-7000-8000-000000000001","created_at":"2026-01-31T12:00:00.000000Z","task_type":"general","steps":[{"index":0,"action":"Think of a name for a shop","rationale":"It was asked for."}],"estimated_tokens":32,"model_name":"heuristic-1","notes":"1 step."},"context":[],"result":"no-op","status":"success","session_id":"019a0000-0000-7000-8000-000000000004","summary":"no-op","end":"completed","check":{"moment":"after","status":"success","exit_code":0,"output":""},"changed_files":[]}"#,
     ),
