@@ -401,9 +401,15 @@ impl<'a> GoalBatch<'a> {
         let journal = &*self.factory.journal;
         // The answer names only the first changes.
         let records = journal.load(StreamId::from(answer.session_id), 0).await?;
-        let Some(files) = RecordedFiles::load(journal, &records).await? else { return Ok(()) };
+        let Some(files) = RecordedFiles::load(journal, &records).await? else {
+            let id = answer.session_id;
+            let told = format!("nothing to write: session {id} was opened before, without --out");
+            progress.aside(|| output.note(&told));
+            return Ok(());
+        };
         let content = async |_: &str, file: WorkspaceFile| recorded::blob(journal, file.blob).await;
-        let written = write_out::write_out(out, &files.tree.changes(), &self.came_in, content).await?;
+        let written =
+            write_out::write_out(out, &files.tree.changes(), &self.came_in, content).await?;
         let exit = progress.aside(|| written.report(output, out.path()));
         self.exit = self.exit.and(exit);
         Ok(())

@@ -146,7 +146,11 @@ async fn a_goal_can_have_a_workspace_into_which_nothing_comes() {
     let first: Submitted = factory.call_keyed(submit, &old, Some("key")).await.unwrap();
     let again: Submitted = factory.call_keyed(submit, &plain, Some("key")).await.unwrap();
     assert_eq!(first.session_id, again.session_id);
-    let other = Goal { workspace: true, ..plain };
+    // Asked for again with a workspace it is the same session, which has none.
+    let with = Goal { workspace: true, ..plain.clone() };
+    let joined: Submitted = factory.call_keyed(submit, &with, Some("key")).await.unwrap();
+    assert_eq!(first.session_id, joined.session_id);
+    let other = Goal { files: vec![text("a", "")], ..plain };
     let other = factory.call_keyed::<Submitted>(submit, &other, Some("key")).await;
     assert_eq!(other.unwrap_err().status, 409);
 }
