@@ -28,7 +28,7 @@ use super::{
         namespaces,
         root::BOX,
     },
-    jail_handle::{JailCount, JailHandle, JailProcess, broken, failed},
+    jail_handle::{JailHandle, JailProcess, broken, failed},
     jail_layers::{JailLayers, JailLevel},
     language::{FoundInterpreter, LanguageSpec},
     layer::IsolationLayer,
@@ -277,13 +277,13 @@ impl JailFactory {
         let frame = frames::frame(&setup)?;
         io::Write::write_all(&mut &ours, &[&frame[..], &frame[..]].concat())?;
         ours.set_nonblocking(true)?;
+        self.living.send_modify(|count| *count += 1);
         Ok(JailHandle {
             layers: Arc::clone(&self.layers),
             limits: RunLimits { cpu_s: self.limits.cpu_s, ..limits },
             guard_max: self.guard_max,
             cgroups: self.cgroups.clone(),
-            living: Some(JailCount::new(&self.living)),
-            in_use: None,
+            living: self.living.clone(),
             parts: Some(JailProcess {
                 process,
                 socket: UnixStream::from_std(ours)?,

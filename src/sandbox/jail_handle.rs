@@ -48,10 +48,8 @@ pub(super) struct JailHandle {
     pub(super) limits: RunLimits,
     pub(super) guard_max: Duration,
     pub(super) cgroups: Option<Arc<Cgroups>>,
-    /// Counts this one among the living jails of its factory, until its clean-up.
-    pub(super) living: Option<JailCount>,
-    /// Counts it among the members of its pool that are in use.
-    pub(super) in_use: Option<JailCount>,
+    /// Number of living jails of its factory; counts this one until its clean-up.
+    pub(super) living: watch::Sender<usize>,
     /// Taken on drop.
     pub(super) parts: Option<JailProcess>,
     /// The layers that were verified to be in force.
@@ -203,7 +201,7 @@ impl Drop for JailHandle {
         let JailProcess { mut process, socket, cgroup, directory } = parts;
         drop(socket);
         let end_max = END_MAX + directory.as_ref().map_or(Duration::ZERO, |_| self.guard_max);
-        let living = self.living.take();
+        let living = JailCount(self.living.clone());
         let cgroups = self.cgroups.clone();
         let clean_up = async move {
             if tokio::time::timeout(end_max, process.wait()).await.is_err() {
@@ -228,15 +226,8 @@ impl Drop for JailHandle {
     }
 }
 
-/// Counts a jail as long as it is held.
-pub(super) struct JailCount(watch::Sender<usize>);
-
-impl JailCount {
-    pub(super) fn new(count: &watch::Sender<usize>) -> Self {
-        count.send_modify(|count| *count += 1);
-        Self(count.clone())
-    }
-}
+/// Counts a jail during its lifetime.
+struct JailCount(watch::Sender<usize>);
 
 impl Drop for JailCount {
     fn drop(&mut self) {

@@ -1,8 +1,7 @@
 //! Jails with a started, locked-down interpreter that wait for the next run.
 //!
 //! *Promises.* A member serves one run only. A member that dies while it waits, or exceeds its age
-//! limit, is replaced. A caller never waits for the creation of a jail. While another one waits, a
-//! run's successor is created after the run: it would take processor time from it.
+//! limit, is replaced. A caller never waits for the creation of a jail.
 
 use std::{
     future::poll_fn,
@@ -14,11 +13,11 @@ use std::{
 
 use ai_factory_ports::sandbox::SandboxError;
 use ai_factory_retry::Backoff;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use super::{
     jail_factory::{JailFactory, JailSize},
-    jail_handle::{JailCount, JailHandle},
+    jail_handle::JailHandle,
     language::{FoundInterpreter, LanguageSpec},
     metrics::PoolMetrics,
 };
@@ -26,11 +25,9 @@ use super::{
 /// Pause after a failed creation; each further failure doubles it.
 const PAUSE_MIN: Duration = Duration::from_secs(1);
 const PAUSE_MAX: Duration = Duration::from_mins(1);
-/// Delay between the hand-over of the last member, or the end of the last run, and the creation of
-/// a successor: a short run is over by then, and its end recorded.
+/// Delay between the hand-over of a member and the creation of its successor: most runs are over by
+/// then.
 const HEAD_START: Duration = Duration::from_millis(5);
-/// The most that the end of a run is waited for.
-const RUN_MAX: Duration = Duration::from_millis(100);
 /// Capacity of the request queue; beyond it callers wait to enqueue.
 const REQUESTS_MAX: usize = 64;
 
@@ -54,9 +51,8 @@ impl Pool {
     pub(super) fn start(jails: Arc<JailFactory>, spec: PoolSpec, metrics: PoolMetrics) -> Self {
         let (requests, asked) = mpsc::channel(REQUESTS_MAX);
         let backoff = Backoff::new(PAUSE_MIN, PAUSE_MAX);
-        let (members, in_use) = (Vec::new(), watch::Sender::new(0));
-        let keeper =
-            PoolKeeper { jails, spec, asked, members, given: None, in_use, backoff, metrics };
+        let members = Vec::new();
+        let keeper = PoolKeeper { jails, spec, asked, members, given: None, backoff, metrics };
         tokio::spawn(keeper.run());
         Self { requests }
     }
@@ -78,8 +74,6 @@ struct PoolKeeper {
     members: Vec<JailHandle>,
     /// Time of the last hand-over.
     given: Option<Instant>,
-    /// Number of members that were handed over and are in use.
-    in_use: watch::Sender<usize>,
     /// Before a creation that failed is tried again.
     backoff: Backoff,
     metrics: PoolMetrics,
@@ -92,7 +86,7 @@ impl PoolKeeper {
         let mut making: Option<PendingJail> = None;
         loop {
             if making.is_none() && self.members.len() < self.spec.members {
-                making = Some(self.make_later());
+                making = Some(self.make(self.head_start()));
             }
             let oldest = self.members.first().map(|member| member.born + self.spec.age_max);
             tokio::select! {
@@ -133,31 +127,19 @@ impl PoolKeeper {
 
     /// Hands over the youngest: its memory is the warmest.
     fn provide(&mut self, asker: oneshot::Sender<JailHandle>) {
-        if let Some(mut member) = self.members.pop() {
-            member.in_use = Some(JailCount::new(&self.in_use));
-            if let Err(mut member) = asker.send(member) {
-                // The caller is gone, and the member has seen no program.
-                member.in_use = None;
-                self.members.push(member);
-            }
+        if let Some(member) = self.members.pop()
+            && let Err(member) = asker.send(member)
+        {
+            // The caller is gone, and the member has seen no program.
+            self.members.push(member);
         }
         self.given = Some(Instant::now());
     }
 
-    /// Creates one more when the runs that have just begun are over, or soon if none waits.
-    fn make_later(&self) -> PendingJail {
-        let passed = self.given.map_or(HEAD_START, |given| given.elapsed());
-        if self.members.is_empty() {
-            return self.make(HEAD_START.saturating_sub(passed));
-        }
-        let mut in_use = self.in_use.subscribe();
-        let made = self.make(Duration::ZERO);
-        Box::pin(async move {
-            let over = in_use.wait_for(|count| *count == 0);
-            let _ = tokio::time::timeout(RUN_MAX.saturating_sub(passed), over).await;
-            tokio::time::sleep(HEAD_START).await;
-            made.await
-        })
+    /// How long the next creation is delayed for the run that has just begun.
+    fn head_start(&self) -> Duration {
+        let passed = self.given.map(|given| given.elapsed());
+        passed.map_or(Duration::ZERO, |passed| HEAD_START.saturating_sub(passed))
     }
 
     /// Creates one more after a pause.

@@ -357,11 +357,32 @@ fn limits_of_a_program(place: &Place) {
 }
 
 fn hostile_trees(place: &Place) {
+    changes_that_hide(place);
     things_that_are_no_files(place);
     trees_without_permissions(place);
     caches_and_environments(place);
     trees_that_do_not_fit(place);
     trees_that_move(place);
+}
+
+/// What a run changes is seen though size and times are as before, and no later run on the same
+/// files sees it.
+fn changes_that_hide(place: &Place) {
+    let code = "import mmap, os\n\
+                before = os.stat('a.txt')\n\
+                with open('a.txt', 'r+b') as file:\n\
+                \x20   shared = mmap.mmap(file.fileno(), 0)\n\
+                \x20   shared[0:3] = b'ONE'\n\
+                \x20   shared.close()\n\
+                try: os.utime('a.txt', ns=(before.st_atime_ns, before.st_mtime_ns))\n\
+                except PermissionError: pass\n";
+    for _ in 0..2 {
+        let ran = place.run(program("python", code, &SMALL));
+        assert_eq!(ran.exit_code, 0, "{ran:?}");
+        assert_eq!(taken(&ran.workspace.unwrap()), ["a.txt=ONE"]);
+    }
+    let ran = place.run(program("bash", "cat a.txt", &SMALL));
+    assert_eq!(ran.stdout.text, "one\n", "{ran:?}");
 }
 
 fn things_that_are_no_files(place: &Place) {
