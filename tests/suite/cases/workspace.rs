@@ -296,10 +296,11 @@ fn what_is_discarded_or_missing(place: &Place) {
     let ran = place.run(asked);
     assert_eq!((ran.stdout.text.as_str(), ran.workspace), ("one\n", None));
 
-    let mut asked = program("bash", "echo it ran", &SMALL);
+    // A content that no run had before: those of the last runs are kept.
+    let mut asked = program("bash", "echo it ran", &[SMALL[0], ("lost.txt", "lost\n", false)]);
     asked.workspace.as_mut().unwrap().contents = Arc::new(Contents(BTreeMap::new()));
     let error = place.try_run(asked).unwrap_err().to_string();
-    let blob = BlobHash::of(b"one\n").to_string();
+    let blob = BlobHash::of(b"lost\n").to_string();
     assert!(error.contains(&blob), "{error}");
 
     for (path, words) in [
