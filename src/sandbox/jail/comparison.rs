@@ -26,7 +26,7 @@ const EXECUTE: RawMode = 0o111;
 const READ: RawMode = 0o400;
 
 /// A file that is there, as the listing found it.
-pub(super) struct FoundFile {
+pub(super) struct ListedFile {
     pub(super) path: String,
     pub(super) bytes: u64,
     pub(super) mode: RawMode,
@@ -48,7 +48,7 @@ pub(super) fn look(
     root: &OwnedFd,
     before: &SealedContents,
     given: &WorkspaceManifest,
-    found: &[FoundFile],
+    found: &[ListedFile],
 ) -> Result<Vec<LookedAt>, String> {
     let mut buffers = StepBuffers::new();
     let mut last = None;
@@ -67,7 +67,7 @@ fn look_at<'a>(
     root: &OwnedFd,
     before: &SealedContents,
     given: Option<WorkspaceFile>,
-    FoundFile { path, bytes, mode }: &'a FoundFile,
+    ListedFile { path, bytes, mode }: &'a ListedFile,
     last: &mut Option<(&'a str, OwnedFd)>,
     buffers: &mut StepBuffers,
 ) -> io::Result<(WorkspaceFile, Option<Vec<u8>>)> {

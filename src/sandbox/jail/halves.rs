@@ -1,4 +1,4 @@
-//! Two halves of some work at once: files in memory cost processor time only, and the factory waits.
+//! Two halves of some work at once: files in memory cost processor time only.
 
 use std::{panic::resume_unwind, thread};
 

@@ -20,7 +20,7 @@ use rustix::{
 };
 
 use super::{
-    comparison::{FoundFile, LookedAt, look, permit, unreadable},
+    comparison::{ListedFile, LookedAt, look, permit, unreadable},
     files::open_directory,
     halves::in_halves,
     left_out::LeftOutList,
@@ -153,7 +153,7 @@ fn make_directories(root: &OwnedFd, path: &str) -> io::Result<OwnedFd> {
 /// A listing of a workspace.
 struct Listing<'a> {
     order: &'a TreeOrder<'static>,
-    found: Vec<FoundFile>,
+    found: Vec<ListedFile>,
     after: WorkspaceManifest,
     /// The contents of the files that are new or changed.
     contents: BTreeMap<String, Vec<u8>>,
@@ -270,7 +270,7 @@ impl<'a> Listing<'a> {
         if self.found.len() >= files_max {
             return Err(format!("the workspace has more than {files_max} files"));
         }
-        self.found.push(FoundFile { path: path.to_owned(), bytes, mode: found.st_mode });
+        self.found.push(ListedFile { path: path.to_owned(), bytes, mode: found.st_mode });
         Ok(())
     }
 
