@@ -36,4 +36,4 @@ pub mod supervisor;
 pub mod tasks;
 pub mod tree;
 pub mod waiting;
-mod workspace;
+pub mod workspace;

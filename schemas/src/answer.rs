@@ -7,6 +7,7 @@ pub use crate::model_answer::{
     BudgetAnswer, BudgetUse, CallCancelAnswer, CallEnd, CallRow, Completed, ModelUse, OpenQuestion,
     SessionCalls, SessionPending, StreamEnd, StreamPart,
 };
+pub use crate::session_files::SessionFiles;
 use crate::{
     check::CheckMoment,
     diagnosis::Diagnosis,
@@ -19,7 +20,7 @@ use crate::{
     session::{SessionEnd, SessionPhase, SessionStatus, Submitter},
     text::BlobHash,
     time::Timestamp,
-    workspace::{FileChange, WorkspaceFile, WorkspaceManifest},
+    workspace::{FileChange, WorkspaceFile},
 };
 
 /// `planner.dispatch`, `planner.propose`.
@@ -303,9 +304,13 @@ pub struct SessionAnswer {
     /// The outcome of the last check, if the session has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<CheckOutcome>,
-    /// The files that differ from those that came in, if the session has a workspace.
+    /// The files that differ from those that came in, by path, if the session has a workspace: the
+    /// first [`crate::limit::CHANGED_FILES_MAX`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_files: Option<Vec<FileChange>>,
+    /// The number of files that differ, if `changed_files` does not name them all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_files_count: Option<u32>,
     /// What the model took, if the session has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelUse>,
@@ -338,33 +343,6 @@ pub struct CheckOutcome {
     /// Why it failed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub diagnosis: Option<Diagnosis>,
-}
-
-/// `supervisor.files`: the workspace of a session.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-pub struct SessionFiles {
-    /// The session's id.
-    pub session_id: SessionId,
-    /// Its files now, by path.
-    pub files: WorkspaceManifest,
-    /// What differs from what came in, by path.
-    pub changes: Vec<FileChange>,
-    /// The changed and deleted files as they came in, by path; a change without one was added.
-    #[serde(default)]
-    pub before: WorkspaceManifest,
-}
-
-impl SessionFiles {
-    /// The answer about a session with these files, in place of those that came in.
-    pub fn new(session_id: SessionId, came_in: &WorkspaceManifest, now: WorkspaceManifest) -> Self {
-        let changes = came_in.changes_to(&now);
-        let was = |change: &FileChange| {
-            let file = came_in.files.get(&change.path)?;
-            Some((change.path.clone(), *file))
-        };
-        let before = WorkspaceManifest { files: changes.iter().filter_map(was).collect() };
-        Self { session_id, changes, files: now, before }
-    }
 }
 
 /// `supervisor.file`: a part of a file.
@@ -495,9 +473,13 @@ pub struct SessionStory {
     /// The outcome of the last check that ended, if the session has a check.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub check: Option<CheckOutcome>,
-    /// The files that differ from those that came in, if the session has a workspace.
+    /// The files that differ from those that came in, by path, if the session has a workspace: the
+    /// first [`crate::limit::CHANGED_FILES_MAX`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub changed_files: Option<Vec<FileChange>>,
+    /// The number of files that differ, if `changed_files` does not name them all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub changed_files_count: Option<u32>,
     /// What the model took, if the session has one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub model: Option<ModelUse>,

@@ -3,7 +3,7 @@
 use schemars::{JsonSchema, Schema, SchemaGenerator, schema_for};
 
 use crate::{
-    answer, event, health, problem, request,
+    answer, event, health, problem, request, session_files,
     subject::{Operation, operation},
 };
 
@@ -71,7 +71,9 @@ pub(crate) const OPERATIONS: &[Contract] = &[
     Contract::new::<request::Goal, answer::Submitted>(operation::SUPERVISOR_ACCEPT).or_text(),
     Contract::new::<request::SessionSelector, answer::SessionStory>(operation::SUPERVISOR_SESSION),
     Contract::new::<request::ListSessions, Vec<answer::SessionRow>>(operation::SUPERVISOR_SESSIONS),
-    Contract::new::<request::SessionSelector, answer::SessionFiles>(operation::SUPERVISOR_FILES),
+    Contract::new::<session_files::ListSessionFiles, session_files::SessionFiles>(
+        operation::SUPERVISOR_FILES,
+    ),
     Contract::new::<request::ReadSessionFile, answer::SessionFilePart>(operation::SUPERVISOR_FILE),
     Contract::new::<request::MissingFiles, answer::MissingFilesAnswer>(
         operation::SUPERVISOR_MISSING,

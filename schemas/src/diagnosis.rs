@@ -53,7 +53,7 @@ pub struct Diagnosis {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub missing: Option<String>,
     /// The file of the failure: a path in the workspace or working directory, or the program's own
-    /// name.
+    /// name; beside a workspace that is `<program>`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub file: Option<String>,
     /// The line in it, from 1.

@@ -38,6 +38,7 @@ pub mod route;
 pub mod run;
 pub mod sample;
 pub mod session;
+pub mod session_files;
 pub mod session_status;
 pub mod subject;
 pub mod submitter;

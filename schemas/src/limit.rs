@@ -67,6 +67,13 @@ pub const PROTECT_PATTERNS_MAX: usize = 64;
 pub const UPLOAD_PART_BYTES_MAX: usize = 1024 * 1024;
 /// The largest part of a session's file in one answer, in bytes.
 pub const FILE_PART_BYTES_MAX: usize = 512 * 1024;
+/// The most changed files that an answer about a session names; `supervisor.files` tells all.
+pub const CHANGED_FILES_MAX: usize = 100;
+/// The most paths on a page of a session's files.
+pub const FILES_PAGE_PATHS_MAX: u32 = 4_000;
+/// The longest page of a session's files, in bytes of JSON: with its frame it fits a message of
+/// 1 MiB, the default limit of a NATS server.
+pub const FILES_PAGE_BYTES_MAX: usize = 768 * 1024;
 /// The longest message of a diagnosis, in characters.
 pub const DIAGNOSIS_MESSAGE_CHARS_MAX: usize = 500;
 /// The longest source line in a diagnosis, in characters.

@@ -13,10 +13,11 @@ use ai_factory_ports::{
     request_reply,
 };
 use ai_factory_schemas::{
-    answer::{SessionCalls, SessionFiles, SessionRow, SessionStory},
+    answer::{SessionCalls, SessionRow, SessionStory},
     id::SessionRef,
     problem::Problem,
     request::{ListSessions, SessionSelector},
+    session_files::{ListSessionFiles, SessionFiles},
     subject::{Operation, SubjectFilter, Subjects, operation},
 };
 use clap::Args;
@@ -142,11 +143,26 @@ impl RemoteFactory {
         self.look(operation::SUPERVISOR_SESSION, &path, &[], &which)
     }
 
-    /// The files of the named session.
+    /// All files of the named session, page after page.
     pub(crate) fn session_files(&self, name: &SessionRef) -> Result<SessionFiles, CommandError> {
-        let which = SessionSelector { id: Some(name.clone()), ..SessionSelector::default() };
+        let mut files = self.session_files_page(name, None)?;
+        let id = files.session_id.into();
+        while let Some(after) = files.next.take() {
+            files.append(self.session_files_page(&id, Some(after))?);
+        }
+        Ok(files)
+    }
+
+    fn session_files_page(
+        &self,
+        name: &SessionRef,
+        after: Option<String>,
+    ) -> Result<SessionFiles, CommandError> {
         let path = ["supervisor", "sessions", name.as_str(), "files"];
-        self.look(operation::SUPERVISOR_FILES, &path, &[], &which)
+        let query: Vec<_> = after.iter().map(|after| ("after", after.clone())).collect();
+        let which = SessionSelector { id: Some(name.clone()), ..SessionSelector::default() };
+        let asked = ListSessionFiles { which, after, limit: None };
+        self.look(operation::SUPERVISOR_FILES, &path, &query, &asked)
     }
 
     /// The model calls of the named session.
@@ -177,7 +193,7 @@ impl RemoteFactory {
     /// The newest sessions.
     pub(crate) fn sessions(&self, limit: u32) -> Result<Vec<SessionRow>, CommandError> {
         let newest = ListSessions { limit: Some(limit), ..ListSessions::default() };
-        let query = [("limit", limit)];
+        let query = [("limit", limit.to_string())];
         self.look(operation::SUPERVISOR_SESSIONS, &["supervisor", "sessions"], &query, &newest)
     }
 
@@ -186,7 +202,7 @@ impl RemoteFactory {
         &self,
         operation: Operation,
         path: &[&str],
-        query: &[(&str, u32)],
+        query: &[(&str, String)],
         body: &(impl Serialize + Sync),
     ) -> Result<T, CommandError> {
         match self {
@@ -261,13 +277,12 @@ fn position(bytes: &[u8]) -> u64 {
 pub(crate) fn address(
     base: &str,
     path: &[&str],
-    query: &[(&str, u32)],
+    query: &[(&str, String)],
 ) -> Result<Url, CommandError> {
     let refused = || CommandError::usage(format_args!("`{base}` is not an HTTP address"));
     let mut url = Url::parse(base).map_err(|_| refused())?;
     url.path_segments_mut().map_err(|()| refused())?.pop_if_empty().extend(path);
     if !query.is_empty() {
-        let query = query.iter().map(|(name, value)| (*name, value.to_string()));
         url.query_pairs_mut().extend_pairs(query);
     }
     Ok(url)

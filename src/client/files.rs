@@ -1,11 +1,12 @@
 //! Files of goals and of sessions: uploads, and what a session made.
 
 use ai_factory_schemas::{
-    answer::{MissingFilesAnswer, SessionFilePart, SessionFiles, Uploaded},
+    answer::{MissingFilesAnswer, SessionFilePart, Uploaded},
     id::SessionId,
     limit::FILE_PART_BYTES_MAX,
     problem::Problem,
     request::{MissingFiles, ReadSessionFile, SessionSelector, UploadPart},
+    session_files::{ListSessionFiles, SessionFiles},
     subject::operation,
     text::BlobHash,
 };
@@ -18,14 +19,22 @@ use super::{Client, REQUEST_MAX};
 const PART_BYTES: usize = FILE_PART_BYTES_MAX;
 
 impl Client {
-    /// The files of a session's workspace, and what differs from those that came in.
+    /// The files of a session's workspace, and what differs from those that came in; fetched page
+    /// by page.
     ///
     /// # Errors
-    /// 404 if there is no session with that id, or if it has no workspace; 413 if the list does not
-    /// fit one message (HTTP has no such limit).
+    /// 404 if there is no session with that id.
     pub async fn files(&self, session_id: SessionId) -> Result<SessionFiles, Problem> {
         let which = SessionSelector::id(session_id);
-        self.ask(operation::SUPERVISOR_FILES, &which, None, REQUEST_MAX).await
+        let mut asked = ListSessionFiles { which, ..ListSessionFiles::default() };
+        let mut files: SessionFiles =
+            self.ask(operation::SUPERVISOR_FILES, &asked, None, REQUEST_MAX).await?;
+        while let Some(after) = files.next.take() {
+            asked.after = Some(after);
+            let page = self.ask(operation::SUPERVISOR_FILES, &asked, None, REQUEST_MAX).await?;
+            files.append(page);
+        }
+        Ok(files)
     }
 
     /// The content of a file of a session's workspace.

@@ -1,9 +1,9 @@
 //! Reads across segments: the sealed ones, the catalog over them, and the active one.
 //!
 //! *Limits.* At most [`SealedSegments`]'s `open_max` sealed segments are open at once, each with a
-//! page cache of 1 MiB.
+//! page cache of 1 MiB. The sizes of [`KNOWN_SIZES_MAX`] blobs are kept.
 
-use std::{collections::VecDeque, path::PathBuf, sync::Arc};
+use std::{collections::VecDeque, num::NonZeroUsize, path::PathBuf, sync::Arc};
 
 use ai_factory_ports::journal::{Appended, Command, Head, RawRecord, ReadError};
 use ai_factory_schemas::{
@@ -12,6 +12,7 @@ use ai_factory_schemas::{
     text::BlobHash,
 };
 use bytes::Bytes;
+use lru::LruCache;
 use parking_lot::{Mutex, RwLock};
 
 use super::{
@@ -22,6 +23,10 @@ use super::{
     segment::SealedSegment,
     tables::{SegmentTables, StoredChunk},
 };
+
+/// Blobs whose sizes are kept, those asked for last: a size is read with the whole blob, and a blob
+/// that is on disk stays as it is. Four of the largest workspaces.
+const KNOWN_SIZES_MAX: NonZeroUsize = NonZeroUsize::MIN.saturating_add(7_999);
 
 /// The source of the catalog's entries.
 #[derive(Default)]
@@ -42,6 +47,8 @@ pub(super) struct SealedSegments {
     firsts: RwLock<Vec<u64>>,
     /// Least recently used first.
     open: Mutex<VecDeque<(u64, Arc<SealedSegment>)>>,
+    /// Of blobs in any segment.
+    known_sizes: Mutex<LruCache<BlobHash, u64>>,
     pub(super) catalog: RwLock<CatalogSource>,
 }
 
@@ -61,6 +68,7 @@ impl SealedSegments {
             open_max: open_max.max(1),
             firsts: RwLock::new(firsts),
             open: Mutex::default(),
+            known_sizes: Mutex::new(LruCache::new(KNOWN_SIZES_MAX)),
             catalog: RwLock::default(),
         }
     }
@@ -193,7 +201,22 @@ impl SealedSegments {
         active_view: ActiveView<'_>,
         hashes: &[BlobHash],
     ) -> Result<Vec<Option<u64>>, ReadError> {
-        self.find_blobs(active_view, hashes, |bytes| bytes.len() as u64)
+        let known = |hash: &BlobHash| self.known_sizes.lock().get(hash).copied();
+        let mut sizes: Vec<_> = hashes.iter().map(known).collect();
+        let (unknown, asked): (Vec<_>, Vec<_>) = sizes
+            .iter_mut()
+            .zip(hashes)
+            .filter(|(size, _)| size.is_none())
+            .map(|(size, hash)| (size, *hash))
+            .unzip();
+        let found = self.find_blobs(active_view, &asked, |bytes| bytes.len() as u64)?;
+        for ((slot, hash), size) in unknown.into_iter().zip(asked).zip(found) {
+            if let Some(size) = size {
+                self.known_sizes.lock().put(hash, size);
+            }
+            *slot = size;
+        }
+        Ok(sizes)
     }
 
     /// What `read` makes of each blob: in the active segment, else in one that the catalog does not

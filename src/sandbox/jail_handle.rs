@@ -125,7 +125,7 @@ impl JailHandle {
             stdin_bytes: stdin.len() as u64,
             files: program.files.iter().map(header).collect(),
             return_files: program.return_files,
-            workspace: workspace.as_ref().map(PackedWorkspace::bytes),
+            workspace: workspace.as_ref().map(PackedWorkspace::list_bytes),
             wall_ms,
             cpu_ms: u64::try_from(cpu_max.as_millis()).unwrap_or(u64::MAX),
             traceparent: program.traceparent.filter(|text| is_traceparent(text)),

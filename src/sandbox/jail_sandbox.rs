@@ -19,6 +19,7 @@ use super::{
     language::{FoundInterpreter, LANGUAGES, LanguageSpec},
     metrics::PoolMetrics,
     pool::{Pool, PoolSpec},
+    sealed_tree::SealedTrees,
     settings::SandboxSettings,
     workspace::PackedWorkspace,
 };
@@ -28,6 +29,7 @@ pub struct JailSandbox {
     settings: SandboxSettings,
     jails: Arc<JailFactory>,
     lanes: [LanguagePool; LANGUAGES.len()],
+    trees: Arc<SealedTrees>,
     metrics: PoolMetrics,
 }
 
@@ -66,7 +68,8 @@ impl JailSandbox {
             pools: JailSize::ALL.map(|_| Mutex::new(PoolState::Unused)),
         };
         let lanes = LANGUAGES.each_ref().map(lane);
-        Arc::new(Self { settings, jails, lanes, metrics: PoolMetrics::default() })
+        let (trees, metrics) = Default::default();
+        Arc::new(Self { settings, jails, lanes, trees, metrics })
     }
 
     /// Whether programs can use the interpreters and packages that the settings name.
@@ -216,7 +219,7 @@ impl Sandbox for JailSandbox {
         let found = self.interpreter(lane).await?;
         // Before a jail is taken: what is missing costs none.
         let workspace = match &program.workspace {
-            Some(workspace) => Some(PackedWorkspace::load(workspace).await?),
+            Some(workspace) => Some(PackedWorkspace::load(workspace, &self.trees).await?),
             None => None,
         };
         let size = JailSize::of(&program, &self.settings.limits);

@@ -26,6 +26,8 @@ mod answer;
 mod cgroup;
 mod choice;
 mod dependencies;
+#[cfg(target_os = "linux")]
+mod descriptor;
 mod directory;
 mod frames;
 mod guardian;
@@ -52,6 +54,8 @@ mod pool;
 pub mod process;
 mod processes;
 mod report;
+#[cfg(target_os = "linux")]
+mod sealed_tree;
 pub mod settings;
 #[cfg(target_os = "linux")]
 mod workspace;

@@ -11,10 +11,17 @@ const ENTRIES_MAX: usize = 10_000;
 /// The largest `package.json` that is read, in bytes.
 const DESCRIPTION_BYTES_MAX: u64 = 1024 * 1024;
 
-/// The packages that a Python of this version can import beside the standard library.
-pub fn python_packages(interpreter: &Path, version: &str) -> BTreeMap<String, String> {
+/// The packages that come with every environment.
+const INSTALLERS: [&str; 3] = ["pip", "setuptools", "wheel"];
+
+/// A package, and its version.
+pub type PackageVersion = (String, String);
+
+/// The packages that a Python of this version can import beside the standard library: first those
+/// that a user asked for, then what they need, each by name; installers last.
+pub fn python_packages(interpreter: &Path, version: &str) -> Vec<PackageVersion> {
     let Some(prefix) = interpreter.parent().and_then(Path::parent) else {
-        return BTreeMap::new();
+        return Vec::new();
     };
     let mut parts = version.split('.');
     let (major, minor) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());
@@ -25,17 +32,37 @@ pub fn python_packages(interpreter: &Path, version: &str) -> BTreeMap<String, St
         prefix.join(format!("lib/python{major}/dist-packages")),
     ];
     let mut packages = BTreeMap::new();
-    for name in places.iter().flat_map(|place| names(place)) {
-        let described = name.strip_suffix(".dist-info").and_then(|it| it.split_once('-'));
-        if let Some((name, version)) = described {
-            packages.entry(name.to_owned()).or_insert_with(|| version.to_owned());
+    for place in &places {
+        for directory in names(place) {
+            let described = directory.strip_suffix(".dist-info").and_then(|it| it.split_once('-'));
+            let Some((name, version)) = described else { continue };
+            // pip marks so what it was asked for by name.
+            let is_asked_for = place.join(&directory).join("REQUESTED").exists();
+            let rank = if INSTALLERS.contains(&name) {
+                PackageRank::Installer
+            } else if is_asked_for {
+                PackageRank::Asked
+            } else {
+                PackageRank::Needed
+            };
+            packages.entry(name.to_owned()).or_insert_with(|| (rank, version.to_owned()));
         }
     }
-    packages
+    let mut packages: Vec<_> = packages.into_iter().collect();
+    packages.sort_by_key(|(_, (rank, _))| *rank);
+    packages.into_iter().map(|(name, (_, version))| (name, version)).collect()
 }
 
-/// The packages of a `node_modules`.
-pub fn node_packages(directory: &Path) -> BTreeMap<String, String> {
+/// Why a package is there, in the order of the list.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum PackageRank {
+    Asked,
+    Needed,
+    Installer,
+}
+
+/// The packages of a `node_modules`, by name.
+pub fn node_packages(directory: &Path) -> Vec<PackageVersion> {
     let mut packages = BTreeMap::new();
     for name in names(directory) {
         let inside = if name.starts_with('@') {
@@ -49,7 +76,7 @@ pub fn node_packages(directory: &Path) -> BTreeMap<String, String> {
             }
         }
     }
-    packages
+    packages.into_iter().collect()
 }
 
 fn node_version(package: &Path) -> Option<String> {
@@ -83,7 +110,7 @@ mod tests {
         write("venv/lib/python3.11/site-packages/tiny_kit/__init__.py", "");
         write("venv/lib/python3.12/site-packages/other-1.dist-info/METADATA", "");
         let python = python_packages(&tmp.path().join("venv/bin/python"), "3.11.7");
-        assert_eq!(python.into_iter().collect::<Vec<_>>(), [("tiny_kit".into(), "1.2".into())]);
+        assert_eq!(python, [("tiny_kit".into(), "1.2".into())]);
 
         write("node_modules/tiny/package.json", r#"{"version": "0.1.0"}"#);
         write("node_modules/@team/kit/package.json", "{}");
@@ -91,6 +118,24 @@ mod tests {
         write("node_modules/.bin/tool", "");
         let node = node_packages(&tmp.path().join("node_modules"));
         let expected = [("@team/kit".into(), "no version".into()), ("tiny".into(), "0.1.0".into())];
-        assert_eq!(node.into_iter().collect::<Vec<_>>(), expected);
+        assert_eq!(node, expected);
+    }
+
+    #[test]
+    fn what_a_user_installed_comes_first_and_installers_last() {
+        let tmp = tempfile::tempdir().unwrap();
+        let library = tmp.path().join("lib/python3.11/site-packages");
+        for (name, is_asked_for) in
+            [("attrs", false), ("pip", true), ("pytest", true), ("numpy", true), ("wheel", false)]
+        {
+            let described = library.join(format!("{name}-1.dist-info"));
+            fs::create_dir_all(&described).unwrap();
+            if is_asked_for {
+                fs::write(described.join("REQUESTED"), "").unwrap();
+            }
+        }
+        let found = python_packages(&tmp.path().join("bin/python"), "3.11.7");
+        let names: Vec<_> = found.iter().map(|(name, _)| name.as_str()).collect();
+        assert_eq!(names, ["numpy", "pytest", "attrs", "pip", "wheel"]);
     }
 }

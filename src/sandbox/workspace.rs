@@ -18,9 +18,13 @@ use tokio::{
     net::UnixStream,
 };
 
-use super::jail::{
-    LEFT_OUT_BYTES_MAX,
-    message::{TreeBytes, TreeOrder, TreeReply},
+use super::{
+    descriptor,
+    jail::{
+        LEFT_OUT_BYTES_MAX,
+        message::{TreeBytes, TreeOrder, TreeReply},
+    },
+    sealed_tree::{SealedTree, SealedTrees},
 };
 
 /// The layer that is named when a workspace cannot be loaded.
@@ -34,43 +38,33 @@ const CHANGE_BYTES_MAX: u64 = 256;
 pub(super) struct PackedWorkspace {
     /// The [`TreeOrder`] as JSON.
     list: Vec<u8>,
-    /// The contents of the files, in the order of their paths.
-    contents: Vec<u8>,
+    tree: Arc<SealedTree>,
     before: Arc<WorkspaceManifest>,
     limits: WorkspaceLimits,
 }
 
 impl PackedWorkspace {
     /// Loads the contents of all files.
-    pub(super) async fn load(workspace: &ProgramWorkspace) -> Result<Self, SandboxError> {
-        let ProgramWorkspace { files: before, contents: source, limits, discard } = workspace;
+    pub(super) async fn load(
+        workspace: &ProgramWorkspace,
+        trees: &Arc<SealedTrees>,
+    ) -> Result<Self, SandboxError> {
+        let ProgramWorkspace { files: before, contents, limits, discard } = workspace;
         let order = TreeOrder { files: Cow::Borrowed(before), limits: *limits, discard: *discard };
         let list = serde_json::to_vec(&order).map_err(|error| broken(error.to_string()))?;
-        let mut contents = Vec::with_capacity(usize::try_from(before.bytes()).unwrap_or_default());
-        let hashes = before.files.values().map(|file| file.blob).collect();
-        let loaded = source.contents(hashes).await.map_err(broken)?;
-        for ((path, WorkspaceFile { bytes, .. }), content) in before.files.iter().zip(loaded) {
-            if content.len() as u64 != *bytes {
-                let has = content.len();
-                return Err(broken(format!("{path:?} has {has} bytes instead of {bytes}")));
-            }
-            contents.extend_from_slice(&content);
-        }
-        if contents.len() as u64 != before.bytes() {
-            return Err(broken("not every file came".to_owned()));
-        }
-        Ok(Self { list, contents, before: Arc::clone(before), limits: *limits })
+        let tree = trees.of(before, &**contents).await.map_err(broken)?;
+        Ok(Self { list, tree, before: Arc::clone(before), limits: *limits })
     }
 
-    /// The sizes of its parts.
-    pub(super) fn bytes(&self) -> TreeBytes {
-        TreeBytes { list: self.list.len() as u64, contents: self.contents.len() as u64 }
+    /// The size of its list, in bytes.
+    pub(super) fn list_bytes(&self) -> u64 {
+        self.list.len() as u64
     }
 
     /// Sends it.
     pub(super) async fn send(&self, to: &mut UnixStream) -> io::Result<()> {
         to.write_all(&self.list).await?;
-        to.write_all(&self.contents).await
+        descriptor::send(to, &*self.tree).await
     }
 
     /// Reads what became of it.

@@ -14,7 +14,10 @@ use ai_factory_ports::sandbox::{Language, Sandbox as _};
 use super::error::OpenFactoryError;
 use crate::{
     config::{OnUnknown, Settings},
-    sandbox::{LayerState, RunLimits, SandboxSettings, SelectedSandbox, layers, packages},
+    sandbox::{
+        LayerState, RunLimits, SandboxSettings, SelectedSandbox, layers,
+        packages::{self, PackageVersion},
+    },
 };
 
 /// The parent directory of the runs' directories.
@@ -77,10 +80,10 @@ pub struct SandboxReport {
     pub unreachable: BTreeMap<&'static str, String>,
     /// Why programs cannot use what the settings name.
     pub refused: Option<String>,
-    /// The packages that Python programs can import, by name, with their versions.
-    pub python_packages: BTreeMap<String, String>,
+    /// The packages that Python programs can import, what a user installed first.
+    pub python_packages: Vec<PackageVersion>,
     /// Those of the setting `node_modules`; `None` without it.
-    pub node_packages: Option<BTreeMap<String, String>>,
+    pub node_packages: Option<Vec<PackageVersion>>,
     /// The state of each sandbox layer; empty if the settings use no sandbox.
     pub layers: Vec<LayerState>,
 }

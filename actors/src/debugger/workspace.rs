@@ -10,7 +10,7 @@ use ai_factory_schemas::{
     run::FileLeftOut,
     workspace::{
         ChangeList, FileChange, RunTree, RunWorkspace, WorkspaceEnd, WorkspaceFile,
-        WorkspaceManifest,
+        WorkspaceLimits, WorkspaceManifest,
     },
 };
 
@@ -30,10 +30,22 @@ pub(super) fn check(asked: &RunRequest, deps: &Deps, of_session: bool) -> Result
         return Err(Problem::bad_request(sentence));
     }
     let Some(workspace) = &asked.workspace else { return Ok(()) };
+    let limits =
+        if workspace.discard { beside(&deps.limits.workspace) } else { deps.limits.workspace };
     workspace
         .files
-        .check(&deps.limits.workspace)
+        .check(&limits)
         .map_err(|fault| Problem::too_large(format!("the session's workspace {fault}")))
+}
+
+/// The limits of a workspace that a check sees: files as they came in beside those of the steps,
+/// each within the limits of a workspace.
+fn beside(limits: &WorkspaceLimits) -> WorkspaceLimits {
+    WorkspaceLimits {
+        files_max: limits.files_max.saturating_mul(2),
+        bytes_max: limits.bytes_max.saturating_mul(2),
+        ..*limits
+    }
 }
 
 /// The workspace of a request as its record names it.

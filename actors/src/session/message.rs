@@ -33,7 +33,7 @@ pub struct SessionOpening {
     pub workspace: Option<WorkspaceRef>,
     /// What decides whether the goal is done.
     pub check: Option<Check>,
-    /// Patterns of files that are restored before each check.
+    /// Patterns of files that are restored before the check after the steps.
     pub protect: Vec<String>,
     /// The model that does the work, and its terms.
     pub model: Option<Box<SessionModel>>,

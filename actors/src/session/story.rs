@@ -8,6 +8,7 @@ use ai_factory_schemas::{
     envelope::Recorded,
     event::Event,
     id::{CallId, SessionId, StreamId},
+    limit::CHANGED_FILES_MAX,
     problem::Problem,
     session::SessionEvent,
     time::Timestamp,
@@ -147,6 +148,7 @@ pub async fn answer_of(
         let reason = concluded.reason.clone().unwrap_or_else(|| "it could not be planned".into());
         return Err(Problem::unavailable(format!("session {id} ended without a plan: {reason}")));
     };
+    let changed = ChangedFiles::of(journal, session).await?;
     Ok(SessionAnswer {
         request_id: opened.request_id.clone(),
         goal: opened.goal.clone(),
@@ -163,7 +165,8 @@ pub async fn answer_of(
         end: concluded.end,
         reason: concluded.reason.clone(),
         check: session.last_check().map(check::outcome),
-        changed_files: changed_files(journal, session).await?,
+        changed_files: changed.files,
+        changed_files_count: changed.count,
         model: session.model_use(),
     })
 }
@@ -182,14 +185,25 @@ async fn told(journal: &dyn Journal, conversation: &Conversation) -> Result<Stri
     Ok(finish::result_of(&perform::message(journal, declared.message.hash).await?))
 }
 
-/// What differs from the files that came in; `None` without a workspace.
-async fn changed_files(
-    journal: &dyn Journal,
-    session: &Session,
-) -> Result<Option<Vec<FileChange>>, Problem> {
-    let Some(workspace) = session.workspace() else { return Ok(None) };
-    let tree = workspace.tree(journal).await.map_err(Problem::internal)?;
-    Ok(Some(tree.changes()))
+/// What differs from the files that came in, as an answer names it.
+#[derive(Default)]
+struct ChangedFiles {
+    /// The first [`CHANGED_FILES_MAX`]; `None` without a workspace.
+    files: Option<Vec<FileChange>>,
+    /// The number of all, if there are more.
+    count: Option<u32>,
+}
+
+impl ChangedFiles {
+    async fn of(journal: &dyn Journal, session: &Session) -> Result<Self, Problem> {
+        let Some(workspace) = session.workspace() else { return Ok(Self::default()) };
+        let tree = workspace.tree(journal).await.map_err(Problem::internal)?;
+        let mut files = tree.changes();
+        let all = u32::try_from(files.len()).unwrap_or(u32::MAX);
+        let count = (files.len() > CHANGED_FILES_MAX).then_some(all);
+        files.truncate(CHANGED_FILES_MAX);
+        Ok(Self { files: Some(files), count })
+    }
 }
 
 /// A session's story and its sources.
@@ -228,6 +242,7 @@ pub async fn load(
     }
     records.sort_by_key(|recorded| recorded.position);
     let outputs = outputs(journal, session.steps()).await?;
+    let changed = ChangedFiles::of(journal, &session).await?;
     let story = SessionStory {
         row: SessionRow { status: session.phase(), ..row },
         submitted_by: session.opened().and_then(|opened| opened.submitted_by.clone()),
@@ -240,7 +255,8 @@ pub async fn load(
         summary: session.concluded().map(|end| end.summary.clone()),
         reason: session.concluded().and_then(|end| end.reason.clone()),
         check: session.last_check().map(check::outcome),
-        changed_files: changed_files(journal, &session).await?,
+        changed_files: changed.files,
+        changed_files_count: changed.count,
         timeline: records.iter().map(entry).collect::<Result<_, _>>()?,
         model: session.model_use(),
         question: session.open_question(),

@@ -62,7 +62,7 @@ impl Supervisor {
     /// Opens a session, or joins the one that the request's key opened before.
     pub(super) async fn open_or_join(&self, request: Request, goal: TakenGoal) {
         // The verb is no part of the command: through any ingress a key opens one session.
-        let Some(command) = request.context.command("goal", &goal.goal) else {
+        let Some(command) = intake::command(&request.context, &goal.goal) else {
             return self.open(request, goal, None).await;
         };
         match self.opened_by(&command.id).await {

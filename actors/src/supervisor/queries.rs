@@ -28,7 +28,7 @@ impl Supervisor {
 
     pub(super) async fn files(&self, request: &Request) -> Result<SessionFiles, Problem> {
         let id = self.which(request.read()?, |found, _| Ok(lookup::newest(found))).await?;
-        operations::files(&self.deps, &self.trees, id).await
+        operations::files(&self.deps, &self.trees, id, request.read()?).await
     }
 
     pub(super) async fn file(&self, request: &Request) -> Result<SessionFilePart, Problem> {

@@ -7,7 +7,7 @@ use std::{
     sync::Arc,
 };
 
-use ai_factory_ports::uploads::UploadError;
+use ai_factory_ports::{journal::Command, uploads::UploadError};
 use ai_factory_schemas::{
     file::RunFile,
     problem::Problem,
@@ -18,7 +18,7 @@ use ai_factory_schemas::{
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use super::contents;
-use crate::deps::Deps;
+use crate::{deps::Deps, request::RequestContext};
 
 /// Contents of files held for sessions that are about to be opened, together, in bytes: four of the
 /// largest workspaces. Further openings wait.
@@ -46,6 +46,13 @@ pub(crate) type OpeningRoom = OwnedSemaphorePermit;
 /// Whether a session for this goal has a workspace.
 pub(crate) fn has_workspace(goal: &Goal) -> bool {
     goal.workspace || !goal.files.is_empty() || goal.check.is_some()
+}
+
+/// The command of a goal that was taken in, if its request has a key. Whether a session without
+/// files and check has a workspace is no part of it: a repetition joins the first session either
+/// way.
+pub(crate) fn command(context: &RequestContext, goal: &Goal) -> Option<Command> {
+    context.command("goal", &Goal { workspace: false, ..goal.clone() })
 }
 
 /// The goal with each file named by the hash of its content, sorted by path, and the contents: so

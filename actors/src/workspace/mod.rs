@@ -10,5 +10,5 @@ pub(crate) mod intake;
 pub(crate) mod operations;
 pub(crate) mod patterns;
 pub(crate) mod protect;
-pub(crate) mod tree;
+pub mod tree;
 pub(crate) mod trees;

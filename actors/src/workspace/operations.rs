@@ -2,26 +2,33 @@
 
 use ai_factory_ports::{journal::ReadError, retry_after, uploads::UploadError};
 use ai_factory_schemas::{
-    answer::{MissingFilesAnswer, SessionFilePart, SessionFiles, Uploaded},
+    answer::{MissingFilesAnswer, SessionFilePart, Uploaded},
     file::RunFile,
     id::SessionId,
-    limit::{FILE_PART_BYTES_MAX, UPLOAD_PART_BYTES_MAX, WORKSPACE_FILES_MAX},
+    limit::{
+        FILE_PART_BYTES_MAX, FILES_PAGE_PATHS_MAX, UPLOAD_PART_BYTES_MAX, WORKSPACE_FILES_MAX,
+    },
     problem::Problem,
     request::{MissingFiles, ReadSessionFile, UploadPart},
+    session_files::{ListSessionFiles, SessionFiles},
     text::BlobHash,
 };
 
 use super::{contents, trees::SessionTrees};
-use crate::deps::Deps;
+use crate::{deps::Deps, request::bounded};
 
 /// The answer of `supervisor.files`, from the session's stream: while it is open, too.
 pub(crate) async fn files(
     deps: &Deps,
     trees: &SessionTrees,
     id: SessionId,
+    asked: ListSessionFiles,
 ) -> Result<SessionFiles, Problem> {
+    let ListSessionFiles { after, limit, .. } = asked;
+    let limit = bounded(limit, "limit", FILES_PAGE_PATHS_MAX, FILES_PAGE_PATHS_MAX)?;
     let tree = trees.of(&*deps.journal, id).await?;
-    Ok(SessionFiles::new(id, &tree.before, tree.now.clone()))
+    let whole = SessionFiles::new(id, &tree.before, tree.now.clone());
+    Ok(whole.page(after.as_deref(), limit))
 }
 
 /// The answer of `supervisor.file`.

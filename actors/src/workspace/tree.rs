@@ -21,15 +21,15 @@ pub struct SessionWorkspace {
 
 /// A session's files.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(crate) struct SessionTree {
+pub struct SessionTree {
     /// Those that came in.
-    pub(crate) before: WorkspaceManifest,
+    pub before: WorkspaceManifest,
     /// Those that are there now.
-    pub(crate) now: WorkspaceManifest,
+    pub now: WorkspaceManifest,
 }
 
 /// The changes to the files that an event of a session records.
-pub(crate) fn changes_of(event: &SessionEvent) -> Option<&ChangeList> {
+pub fn changes_of(event: &SessionEvent) -> Option<&ChangeList> {
     match event {
         SessionEvent::StepFinished(finished) => finished.workspace.as_ref()?.changes.as_ref(),
         SessionEvent::ToolFinished(finished) => finished.workspace.as_ref()?.changes.as_ref(),
@@ -38,15 +38,26 @@ pub(crate) fn changes_of(event: &SessionEvent) -> Option<&ChangeList> {
     }
 }
 
+/// The changes of a list that a record names.
+///
+/// # Errors
+/// A sentence, if the list is a blob that is missing, altered or cannot be read.
+pub async fn load_changes(
+    journal: &dyn Journal,
+    changes: &ChangeList,
+) -> Result<Vec<FileChange>, String> {
+    match changes {
+        ChangeList::Inline(changes) => Ok(changes.clone()),
+        ChangeList::Blob { blob, .. } => list(journal, *blob, "a list of changed files").await,
+    }
+}
+
 impl SessionTree {
     /// The files that came in, unchanged.
     ///
     /// # Errors
     /// A sentence, if their list is missing, altered or cannot be read.
-    pub(crate) async fn opened(
-        journal: &dyn Journal,
-        workspace: &WorkspaceRef,
-    ) -> Result<Self, String> {
+    pub async fn opened(journal: &dyn Journal, workspace: &WorkspaceRef) -> Result<Self, String> {
         let what = "the list of the session's files";
         let before: WorkspaceManifest = list(journal, workspace.blob, what).await?;
         Ok(Self { now: before.clone(), before })
@@ -61,17 +72,12 @@ impl SessionTree {
         journal: &dyn Journal,
         changes: &ChangeList,
     ) -> Result<(), String> {
-        self.now.apply(match changes {
-            ChangeList::Inline(changes) => changes.clone(),
-            ChangeList::Blob { blob, .. } => {
-                list::<Vec<FileChange>>(journal, *blob, "a list of changed files").await?
-            }
-        });
+        self.now.apply(load_changes(journal, changes).await?);
         Ok(())
     }
 
     /// What differs from what came in, sorted by path.
-    pub(crate) fn changes(&self) -> Vec<FileChange> {
+    pub fn changes(&self) -> Vec<FileChange> {
         self.before.changes_to(&self.now)
     }
 }

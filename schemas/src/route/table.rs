@@ -4,6 +4,7 @@ use super::model::{
     Method, Page, Parameter, ParameterLocation, ParameterType, RequestBody, Route, Target,
 };
 use crate::{
+    limit::FILES_PAGE_PATHS_MAX,
     memory::{MemoryKind, SearchMode},
     subject::{Operation, operation},
 };
@@ -94,6 +95,20 @@ const SESSION: Parameter = Parameter {
     doc: "The session: its id, or the id of the request or the key that opened it.",
 };
 const OWN_ID: Parameter = Parameter { doc: "The session, by its own id.", ..SESSION };
+const FILES: &[Parameter] = &[
+    SESSION,
+    optional(
+        "after",
+        ParameterType::Text,
+        "Only paths behind this one in byte order: `next` of the page before.",
+    ),
+    count(
+        "limit",
+        FILES_PAGE_PATHS_MAX,
+        FILES_PAGE_PATHS_MAX,
+        "The most paths; a page holds what fits one message of 1 MiB.",
+    ),
+];
 const FILE: &[Parameter] = &[
     SESSION,
     Parameter {
@@ -296,7 +311,7 @@ pub const ROUTES: &[Route] = &[
         operation::SUPERVISOR_RUN,
         "Run a goal and answer when its session is over. 202 if it goes on: a session with a model that waits for \
          somebody, or for which the time for an answer is over; `Location` is its session. With `files` or a `check` its steps share a workspace, and the \
-         check alone decides whether it is a success; `protect` restores files before each check. A `check` that is a \
+         check alone decides whether it is a success; `protect` restores files before the check after the steps. A `check` that is a \
          string is a line of bash. Files that do not fit the body are uploaded before and named by `hash`.",
         r#"{"goal":"Think of a name for a shop","files":[{"name":"shop.txt","text":"?\n"},{"name":"tests/test_shop.py","text":"assert open('shop.txt').read()\n"}],"check":{"language":"python","code":"exec(open('tests/test_shop.py').read())"},"protect":["tests/**"]}"#,
         r#"{"request_id":"019a0000-0000-7000-8000-000000000001","goal":"Think of a name for a shop","plan":{"request_id":"019a0000-0000-7000-8000-000000000001","created_at":"2026-01-31T12:00:00.000000Z","task_type":"general","steps":[{"index":0,"action":"Think of a name for a shop","rationale":"It was asked for."}],"estimated_tokens":32,"model_name":"heuristic-1","notes":"1 step."},"context":[],"result":"no-op","status":"success","session_id":"019a0000-0000-7000-8000-000000000004","summary":"no-op","end":"completed","check":{"moment":"after","status":"success","exit_code":0,"output":""},"changed_files":[]}"#,
@@ -348,8 +363,9 @@ pub const ROUTES: &[Route] = &[
         ..get(
             "/supervisor/sessions/{id}/files",
             operation::SUPERVISOR_FILES,
-            &[SESSION],
-            "The files of a session's workspace, and what differs from those that came in.",
+            FILES,
+            "The files of a session's workspace, and what differs from those that came in. If there is more, `next` is \
+             the `after` of the next page.",
             r#"{"session_id":"019a0000-0000-7000-8000-000000000004","files":{"shop.txt":{"hash":"6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85","bytes":3}},"changes":[{"path":"shop.txt","file":{"hash":"6437b3ac38465133ffb63b75273a8db548c558465d79db03fd359c6cd5bd9d85","bytes":3}}],"before":{}}"#,
         )
     },

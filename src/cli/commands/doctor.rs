@@ -1,7 +1,6 @@
 //! `doctor`: checks that everything the factory needs is present and works.
 
 use std::{
-    collections::BTreeMap,
     ffi::OsString,
     path::{Path, PathBuf},
 };
@@ -25,7 +24,7 @@ use crate::{
     config::{PassedOver, Settings},
     connections::nats_settings,
     nats::find_program,
-    sandbox::{LayerState, layer::IsolationLayer},
+    sandbox::{LayerState, layer::IsolationLayer, packages::PackageVersion},
     wiring::{self, ModelReport, Reader},
 };
 
@@ -260,7 +259,7 @@ fn sandbox(context: &CommandContext) -> Vec<Finding> {
 }
 
 /// The packages that programs can use; of many the first ones.
-fn packages(what: &'static str, packages: &BTreeMap<String, String>) -> Finding {
+fn packages(what: &'static str, packages: &[PackageVersion]) -> Finding {
     let shown = packages.iter().take(PACKAGES_SHOWN_MAX);
     let shown: Vec<_> = shown.map(|(name, version)| format!("{name} {version}")).collect();
     match packages.len() {

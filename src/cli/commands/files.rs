@@ -6,8 +6,8 @@ use std::{
 };
 
 use ai_factory_schemas::{
-    answer::SessionFiles,
     id::StreamId,
+    session_files::SessionFiles,
     workspace::{FileChange, WorkspaceFile},
 };
 use clap::Args;

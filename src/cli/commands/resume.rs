@@ -56,7 +56,7 @@ async fn changed(factory: &Factory, rows: &[SessionRow]) -> Result<Vec<SessionId
     for row in rows.iter().filter(|row| row.end.is_some()) {
         let records = factory.journal.load(StreamId::from(row.session_id), 0).await?;
         let files = RecordedFiles::load(&*factory.journal, &records).await?;
-        if files.is_some_and(|files| !files.changes().is_empty()) {
+        if files.is_some_and(|files| !files.tree.changes().is_empty()) {
             changed.push(row.session_id);
         }
     }

@@ -13,7 +13,7 @@ use ai_factory_schemas::{
     answer::{GoalAnswer, SessionAnswer, SessionPending, SessionStatusAnswer, StreamPart},
     envelope::Recorded,
     event::Event,
-    id::{Category, CommandId, RequestId, SessionId},
+    id::{Category, CommandId, RequestId, SessionId, StreamId},
     plan::TaskType,
     problem::Problem,
     request::{Goal, SessionSelector},
@@ -44,7 +44,8 @@ use crate::{
             arguments::{GoalWorkspace, WorkspaceArgs},
             changes,
             out_directory::OutDirectory,
-            recorded, transfer, write_out,
+            recorded::{self, RecordedFiles},
+            transfer, write_out,
         },
         follow::{self, RecordedEvents},
         live_text::LiveText,
@@ -543,10 +544,19 @@ impl<'a> GoalBatch<'a> {
         output: &Output,
         answer: &SessionAnswer,
     ) -> Result<(), CommandError> {
-        let (Some(out), Some(changed)) = (self.out, &answer.changed_files) else { return Ok(()) };
+        let Some(out) = self.out else { return Ok(()) };
         let journal = &*self.factory.journal;
+        // The answer names only the first changes.
+        let records = journal.load(StreamId::from(answer.session_id), 0).await?;
+        let Some(files) = RecordedFiles::load(journal, &records).await? else {
+            let id = answer.session_id;
+            let told = format!("nothing to write: session {id} was opened before, without --out");
+            progress.aside(|| output.note(&told));
+            return Ok(());
+        };
         let content = async |_: &str, file: WorkspaceFile| recorded::blob(journal, file.blob).await;
-        let written = write_out::write_out(out, changed, &self.came_in, content).await?;
+        let written =
+            write_out::write_out(out, &files.tree.changes(), &self.came_in, content).await?;
         let exit = progress.aside(|| written.report(output, out.path()));
         self.exit = self.exit.and(exit);
         Ok(())

@@ -90,7 +90,7 @@ fn header(output: &mut Output, story: &Story) -> std::io::Result<()> {
         output.line(&format!("  recalled {}", story.told.context.len()))?;
     }
     if let Some(files) = &story.files {
-        let (came_in, changed) = (files.came_in.files.len(), files.changes().len());
+        let (came_in, changed) = (files.tree.before.files.len(), files.tree.changes().len());
         output.line(&format!("  files    {came_in} came in, {changed} changed"))?;
     }
     if let Some(check) = &story.check {
@@ -145,7 +145,8 @@ fn checks(output: &mut Output, story: &Story, moment: CheckMoment) -> std::io::R
 /// What differs in the workspace from what came in.
 fn changed_files(output: &mut Output, story: &Story) -> std::io::Result<()> {
     let Some(files) = &story.files else { return Ok(()) };
-    let changed = changes::lines(&files.changes(), |path| files.came_in.files.contains_key(path));
+    let changed =
+        changes::lines(&files.tree.changes(), |path| files.tree.before.files.contains_key(path));
     if changed.is_empty() {
         return Ok(());
     }

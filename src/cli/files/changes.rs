@@ -36,7 +36,9 @@ pub(crate) fn lines(changes: &[FileChange], came_in: impl Fn(&str) -> bool) -> V
 /// went in.
 pub(crate) fn of_answer(answer: &SessionAnswer, came_in: impl Fn(&str) -> bool) -> Vec<String> {
     let (id, changed) = (answer.session_id, answer.changed_files.as_deref().unwrap_or_default());
-    let rest = |more| format!("and {more} more changed files: `ai-factory files {id}`");
+    let unnamed =
+        answer.changed_files_count.map_or(0, |all| (all as usize).saturating_sub(changed.len()));
+    let rest = |more| format!("and {} more changed files: `ai-factory files {id}`", more + unnamed);
     let mut told = first(lines(changed, came_in), CHANGES_SHOWN_MAX, rest);
     told.extend(answer.check.iter().flat_map(|check| diagnosis_words::outcome(check, id)));
     told

@@ -7,8 +7,9 @@ use ai_factory_ports::{
     request_reply,
 };
 use ai_factory_schemas::{
-    answer::{SessionFilePart, SessionFiles},
+    answer::SessionFilePart,
     request::ReadSessionFile,
+    session_files::SessionFiles,
     subject::{Subjects, operation},
     text::BlobHash,
     workspace::WorkspaceFile,

@@ -1,7 +1,8 @@
 //! The directory in which a command writes files of a session.
 //!
 //! *Promises.* A file is replaced or removed only if its content is what went into the session; any
-//! other stays as it is. A file is there in full or not at all. No link below the directory is
+//! other stays as it is, also one that changes while its new content is fetched. A file is there in
+//! full or not at all. No link below the directory is
 //! followed, so nothing outside of it is touched. Nothing is written into the factory's own data
 //! directory. The directory is made only when something is written.
 
@@ -22,7 +23,9 @@ use ai_factory_schemas::{
     workspace::{FileChange, WorkspaceFile},
 };
 use rustix::{
-    fs::{AtFlags, Mode, OFlags, fchmod, mkdirat, open, openat, renameat, unlinkat},
+    fs::{
+        AtFlags, Mode, OFlags, RenameFlags, fchmod, mkdirat, open, openat, renameat_with, unlinkat,
+    },
     io::Errno,
 };
 
@@ -134,14 +137,20 @@ impl OutDirectory {
             Err(in_the_way) => return Ok(Applied::Kept(in_the_way)),
         };
         let mode = match decide(&there, file, came_in) {
+            // Looked at again when the file takes its place.
             OutDecision::Write(mode) => mode,
             OutDecision::Leave(applied) => return Ok(applied),
         };
         let content = content().await?;
         match self.enter(parents, true)? {
             Ok(Some(parent)) => {
-                write(&parent, name, &content, mode.unwrap_or_else(|| self.new_mode(file)))?;
-                Ok(Applied::Written)
+                let mode = mode.unwrap_or_else(|| self.new_mode(file));
+                let beside = write_beside(&parent, &content, mode)?;
+                let placed = match there {
+                    Present::File { hash, .. } => beside.replace(name, hash)?,
+                    _ => beside.add(name)?,
+                };
+                Ok(placed.map_or_else(Applied::Kept, |()| Applied::Written))
             }
             Ok(None) => Err(io::Error::from(io::ErrorKind::NotFound).into()),
             Err(in_the_way) => Ok(Applied::Kept(in_the_way)),
@@ -246,22 +255,85 @@ fn remove(parent: &OwnedFd, name: &str, came_in: Option<BlobHash>) -> io::Result
     })
 }
 
-/// Writes beside the file and puts it in its place.
-fn write(parent: &OwnedFd, name: &str, content: &[u8], mode: u32) -> io::Result<()> {
-    let beside = format!(".ai-factory-{}.tmp", std::process::id());
+/// A complete file under a name of its own, beside the place where it belongs; removed when
+/// dropped.
+struct FileBeside<'a> {
+    parent: &'a OwnedFd,
+    name: String,
+}
+
+fn write_beside<'a>(parent: &'a OwnedFd, content: &[u8], mode: u32) -> io::Result<FileBeside<'a>> {
+    let name = format!(".ai-factory-{}.tmp", std::process::id());
     // Left by a process with the same id that was killed.
-    let _ = unlinkat(parent, &*beside, AtFlags::empty());
+    let _ = unlinkat(parent, &*name, AtFlags::empty());
     let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC | OFlags::NOFOLLOW;
-    let file = openat(parent, &*beside, flags, Mode::from_raw_mode(0o600))?;
+    let file = openat(parent, &*name, flags, Mode::from_raw_mode(0o600))?;
+    let beside = FileBeside { parent, name };
     let mut file = File::from(file);
-    let written = file
-        .write_all(content)
-        .and_then(|()| Ok(fchmod(&file, Mode::from_raw_mode(mode))?))
-        .and_then(|()| Ok(renameat(parent, &*beside, parent, name)?));
-    if written.is_err() {
-        let _ = unlinkat(parent, &*beside, AtFlags::empty());
+    file.write_all(content)?;
+    fchmod(&file, Mode::from_raw_mode(mode))?;
+    Ok(beside)
+}
+
+/// Whether a file has taken its place, or why not.
+type Placed = Result<(), String>;
+
+impl FileBeside<'_> {
+    /// Gives it the name, if nothing has that.
+    fn add(&self, name: &str) -> io::Result<Placed> {
+        match self.rename(name, RenameFlags::NOREPLACE) {
+            Ok(()) => Ok(Ok(())),
+            Err(Errno::EXIST) => Ok(Err("another file came there meanwhile".to_owned())),
+            Err(error) if is_unsupported(error) => match present(self.parent, name)? {
+                Present::Nothing => Ok(Ok(self.rename(name, RenameFlags::empty())?)),
+                _ => Ok(Err("another file came there meanwhile".to_owned())),
+            },
+            Err(error) => Err(error.into()),
+        }
     }
-    written
+
+    /// Puts it in the place of the file with this content. Both change places, so that what is
+    /// compared is what is replaced; another content goes back.
+    fn replace(&self, name: &str, expected: BlobHash) -> io::Result<Placed> {
+        let is_expected = |name: &str| {
+            let found = present(self.parent, name)?;
+            Ok::<_, io::Error>(matches!(found, Present::File { hash, .. } if hash == expected))
+        };
+        let changed = || "it changed meanwhile".to_owned();
+        match self.rename(name, RenameFlags::EXCHANGE) {
+            Ok(()) => match is_expected(&self.name) {
+                Ok(true) => Ok(Ok(())),
+                unexpected => {
+                    self.rename(name, RenameFlags::EXCHANGE)?;
+                    unexpected.map(|_| Err(changed()))
+                }
+            },
+            Err(Errno::NOENT) => Ok(Err("it was removed meanwhile".to_owned())),
+            Err(error) if is_unsupported(error) => {
+                if !is_expected(name)? {
+                    return Ok(Err(changed()));
+                }
+                Ok(Ok(self.rename(name, RenameFlags::empty())?))
+            }
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn rename(&self, name: &str, flags: RenameFlags) -> Result<(), Errno> {
+        renameat_with(self.parent, &*self.name, self.parent, name, flags)
+    }
+}
+
+impl Drop for FileBeside<'_> {
+    fn drop(&mut self) {
+        // Nothing is there once it has its place and there was nothing before.
+        let _ = unlinkat(self.parent, &*self.name, AtFlags::empty());
+    }
+}
+
+/// Whether the file system cannot rename with flags.
+fn is_unsupported(error: Errno) -> bool {
+    matches!(error, Errno::INVAL | Errno::NOSYS | Errno::NOTSUP)
 }
 
 fn present(parent: &OwnedFd, name: &str) -> io::Result<Present> {
@@ -461,5 +533,36 @@ mod tests {
         let failed = waited(out.apply(&change, None, async || Err(io::Error::other("no content"))));
         assert_eq!(failed.unwrap_err().to_string(), "no content");
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
+    }
+
+    #[test]
+    fn what_changes_while_the_content_is_fetched_stays() {
+        let dir = tempfile::tempdir().unwrap();
+        let at = dir.path().join("a");
+        let out = out(dir.path());
+        let set = |came_in: Option<&str>, meanwhile: &dyn Fn()| {
+            let change = FileChange { path: "a".to_owned(), file: Some(file("new", false)) };
+            let content = async || {
+                meanwhile();
+                Ok::<_, io::Error>(b"new".into())
+            };
+            let came_in = came_in.map(|content| BlobHash::of(content.as_bytes()));
+            waited(out.apply(&change, came_in, content)).unwrap()
+        };
+        let added = set(None, &|| fs::write(&at, "mine").unwrap());
+        assert!(kept(&added, "came there meanwhile"), "{added:?}");
+        let changed = set(Some("mine"), &|| fs::write(&at, "mine too").unwrap());
+        assert!(kept(&changed, "changed meanwhile"), "{changed:?}");
+        assert_eq!(content(&dir, "a"), "mine too");
+        let removed = set(Some("mine too"), &|| fs::remove_file(&at).unwrap());
+        assert!(kept(&removed, "removed meanwhile"), "{removed:?}");
+        fs::write(&at, "old").unwrap();
+        let linked = set(Some("old"), &|| {
+            fs::remove_file(&at).unwrap();
+            symlink("/etc/hostname", &at).unwrap();
+        });
+        assert!(kept(&linked, "changed meanwhile"), "{linked:?}");
+        assert!(fs::symlink_metadata(&at).unwrap().is_symlink());
+        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 1);
     }
 }

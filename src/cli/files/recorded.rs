@@ -2,15 +2,15 @@
 
 use std::collections::BTreeMap;
 
+use ai_factory_actors::workspace::tree::{SessionTree, changes_of, load_changes};
 use ai_factory_ports::journal::Journal;
 use ai_factory_schemas::{
-    answer::SessionFiles,
     envelope::Recorded,
     event::Event,
     id::SessionId,
     session::SessionEvent,
+    session_files::SessionFiles,
     text::{BlobHash, Text},
-    workspace::{ChangeList, FileChange, WorkspaceManifest},
 };
 
 use super::changes;
@@ -19,10 +19,8 @@ use crate::cli::exit::CommandError;
 /// A session's files at its beginning and now.
 #[derive(Debug, Default)]
 pub(crate) struct RecordedFiles {
-    /// What came in.
-    pub(crate) came_in: WorkspaceManifest,
-    /// What is there now.
-    pub(crate) now: WorkspaceManifest,
+    /// The files.
+    pub(crate) tree: SessionTree,
     /// The changes of each event, as lines for people, by the event's position.
     pub(crate) made: BTreeMap<u64, Vec<String>>,
 }
@@ -40,50 +38,22 @@ impl RecordedFiles {
             if let SessionEvent::Opened(opened) = event
                 && let Some(workspace) = opened.workspace
             {
-                let came_in = WorkspaceManifest::from_bytes(&blob(journal, workspace.blob).await?)
-                    .map_err(|error| altered(workspace.blob, &error))?;
-                files = Some(Self { now: came_in.clone(), came_in, made: BTreeMap::new() });
+                let tree = SessionTree::opened(journal, &workspace).await.map_err(unusable)?;
+                files = Some(Self { tree, made: BTreeMap::new() });
             }
-            if let (Some(files), Some(list)) = (&mut files, changes_in(event)) {
-                let changed = load_changes(journal, list).await?;
-                let was_there = |path: &str| files.now.files.contains_key(path);
+            if let (Some(files), Some(list)) = (&mut files, changes_of(event)) {
+                let changed = load_changes(journal, list).await.map_err(unusable)?;
+                let was_there = |path: &str| files.tree.now.files.contains_key(path);
                 files.made.insert(recorded.position, changes::lines(&changed, was_there));
-                files.now.apply(changed);
+                files.tree.now.apply(changed);
             }
         }
         Ok(files)
     }
 
-    /// What differs from what came in.
-    pub(crate) fn changes(&self) -> Vec<FileChange> {
-        self.came_in.changes_to(&self.now)
-    }
-
     /// The answer of `supervisor.files`.
     pub(crate) fn answer(self, session_id: SessionId) -> SessionFiles {
-        SessionFiles::new(session_id, &self.came_in, self.now)
-    }
-}
-
-/// The changes that an event records.
-fn changes_in(event: &SessionEvent) -> Option<&ChangeList> {
-    match event {
-        SessionEvent::StepFinished(finished) => finished.workspace.as_ref()?.changes.as_ref(),
-        SessionEvent::CheckFinished(finished) => finished.restored.as_ref(),
-        _ => None,
-    }
-}
-
-async fn load_changes(
-    journal: &dyn Journal,
-    list: &ChangeList,
-) -> Result<Vec<FileChange>, CommandError> {
-    match list {
-        ChangeList::Inline(changes) => Ok(changes.clone()),
-        ChangeList::Blob { blob: hash, .. } => {
-            let bytes = blob(journal, *hash).await?;
-            serde_json::from_slice(&bytes).map_err(|error| altered(*hash, &error))
-        }
+        SessionFiles::new(session_id, &self.tree.before, self.tree.now)
     }
 }
 
@@ -105,7 +75,9 @@ pub(crate) async fn text(journal: &dyn Journal, text: &Text) -> Result<String, C
 }
 
 fn altered(hash: BlobHash, fault: &dyn std::fmt::Display) -> CommandError {
-    CommandError::failed(format_args!(
-        "the content {hash} in the journal cannot be used: {fault}; `ai-factory verify` tells more"
-    ))
+    unusable(format!("the content {hash} cannot be used: {fault}"))
+}
+
+fn unusable(fault: String) -> CommandError {
+    CommandError::failed(format_args!("{fault}; `ai-factory verify` tells more"))
 }

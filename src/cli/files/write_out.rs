@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, io::ErrorKind, path::Path};
 
 use ai_factory_schemas::{
-    answer::SessionFiles,
+    session_files::SessionFiles,
     text::BlobHash,
     workspace::{FileChange, WorkspaceFile},
 };
@@ -29,6 +29,8 @@ pub(crate) struct WrittenOut {
     ignored: usize,
     /// The files that stay as they are, with the reason.
     kept: Vec<String>,
+    /// Whether the disk refused one.
+    has_failed: bool,
 }
 
 /// Opens a directory for files of a session.
@@ -65,9 +67,10 @@ pub(crate) async fn all(
     write_out(out, &all, &came_in, content).await
 }
 
-/// Carries out changes, the deletions first, so that a folder can take the place of a file and the
-/// other way round. Files that did not come in and that ignore rules of the directory name, such as
-/// build artefacts, are not written. `content` gives the bytes of a file.
+/// Carries out changes, the deletions last and only if all else could be written; but those first
+/// that make room, so that a folder can take the place of a file and the other way round. Files
+/// that did not come in and that ignore rules of the directory name, such as build artefacts, are
+/// not written. `content` gives the bytes of a file.
 pub(crate) async fn write_out(
     out: &OutDirectory,
     changes: &[FileChange],
@@ -81,38 +84,45 @@ pub(crate) async fn write_out(
     let mut done = WrittenOut { ignored: ignored.len(), ..WrittenOut::default() };
     let changes = changes.iter().filter(|change| !ignored.contains(change.path.as_str()));
     let (deleted, set): (Vec<_>, Vec<_>) = changes.partition(|change| change.file.is_none());
-    for change in deleted.into_iter().chain(set) {
+    let is_in_the_way = |gone: &&FileChange| set.iter().any(|new| exclude(&gone.path, &new.path));
+    let (in_the_way, deleted): (Vec<_>, Vec<_>) = deleted.into_iter().partition(is_in_the_way);
+    for change in in_the_way.into_iter().chain(set.iter().copied()).chain(deleted) {
         let path = change.path.as_str();
         let bytes = async || match change.file {
             Some(file) => content(path, file).await.map_err(WriteFailure::Content),
             None => Ok(Vec::new()),
         };
-        let applied = out.apply(change, came_in.get(path).copied(), bytes).await;
-        match applied.map_err(|failure| failure.told(out, path))? {
-            Applied::Written => done.written += 1,
-            Applied::Removed => done.removed += 1,
-            Applied::Same => {}
-            Applied::Kept(why) => done.kept.push(format!("{}: {why}", out.shown(path))),
+        let is_deletion = change.file.is_none();
+        let applied = if is_deletion && done.has_failed {
+            Ok(Applied::Kept("it is not removed, since others could not be written".to_owned()))
+        } else {
+            out.apply(change, came_in.get(path).copied(), bytes).await
+        };
+        match applied {
+            Ok(Applied::Written) => done.written += 1,
+            Ok(Applied::Removed) => done.removed += 1,
+            Ok(Applied::Same) => {}
+            Ok(Applied::Kept(why)) => done.kept.push(format!("{}: {why}", out.shown(path))),
+            Err(WriteFailure::Disk(error)) => {
+                done.has_failed = true;
+                done.kept.push(format!("{}: {error}", out.shown(path)));
+            }
+            Err(WriteFailure::Content(error)) => return Err(error),
         }
     }
     Ok(done)
+}
+
+/// Whether not both paths can be files at the same time.
+fn exclude(a: &str, b: &str) -> bool {
+    let is_above = |a: &str, b: &str| b.strip_prefix(a).is_some_and(|rest| rest.starts_with('/'));
+    is_above(a, b) || is_above(b, a)
 }
 
 /// Why a file could not be written.
 enum WriteFailure {
     Content(CommandError),
     Disk(std::io::Error),
-}
-
-impl WriteFailure {
-    fn told(self, out: &OutDirectory, path: &str) -> CommandError {
-        match self {
-            Self::Content(error) => error,
-            Self::Disk(error) => {
-                CommandError::failed(format_args!("{} cannot be written: {error}", out.shown(path)))
-            }
-        }
-    }
 }
 
 impl From<std::io::Error> for WriteFailure {
@@ -234,5 +244,21 @@ mod tests {
         assert!(done.kept[0].contains("/mine: it differs"), "{done:?}");
         assert!(!dir.path().join("gone").exists());
         assert_eq!(fs::read_to_string(dir.path().join("changed")).unwrap(), "new");
+    }
+
+    #[test]
+    fn a_file_that_the_disk_refuses_stops_no_other_and_nothing_is_removed_then() {
+        let dir = tempfile::tempdir().unwrap();
+        fs::write(dir.path().join("old"), "old").unwrap();
+        // A name that is too long for the file system.
+        let (first, long) = (change("a", Some("new")), change(&"x".repeat(256), Some("new")));
+        let changes = [change("old", None), first, long, change("y", Some("new"))];
+        let came_in = [("old".to_owned(), BlobHash::of(b"old"))].into();
+        let content = async |_: &str, _| Ok(b"new".to_vec());
+        let done = waited(write_out(&out(dir.path()), &changes, &came_in, content)).unwrap();
+        assert_eq!((done.written, done.removed, done.kept.len()), (2, 0, 2), "{done:?}");
+        assert!(done.kept[0].contains("xxx: File name too long"), "{done:?}");
+        assert!(done.kept[1].contains("old: it is not removed"), "{done:?}");
+        assert!(dir.path().join("old").exists() && dir.path().join("y").exists());
     }
 }

@@ -14,11 +14,13 @@ use std::{
 use rustix::event::PollFlags;
 
 use super::{
-    super::{frames, layer::IsolationLayer, output::Capture, poll::wait_for, processes},
+    super::{
+        descriptor, frames, layer::IsolationLayer, output::Capture, poll::wait_for, processes,
+    },
     access, collected_files, confine,
     credentials::{self, Rights},
     files,
-    message::{JailExit, JailFailure, JailOrder, JailReply, Setup, TreeBytes, TreeOrder},
+    message::{JailExit, JailFailure, JailOrder, JailReply, Setup, TreeOrder},
     namespaces,
     program::{CgroupHandle, JailProgram, ProgramStart, ProgramWatch},
     root, syscalls, usage,
@@ -65,8 +67,8 @@ struct RunPayload {
     source: Vec<u8>,
     stdin: Vec<u8>,
     files: Vec<Vec<u8>>,
-    /// Its list and its contents.
-    workspace: Option<(TreeOrder<'static>, Vec<u8>)>,
+    /// Its list and the memory with its contents.
+    workspace: Option<(TreeOrder<'static>, OwnedFd)>,
 }
 
 /// A run that is over, with the raw bytes of its report.
@@ -185,9 +187,9 @@ impl<'a> Jail<'a> {
             files::write(&self.directory, &file.name, content).map_err(unwritten(&file.name))?;
         }
         files::write(&self.directory, &order.file, &source).map_err(unwritten(&order.file))?;
-        let unpack =
-            |(tree, contents): (_, Vec<u8>)| Workspace::unpack(&self.directory, tree, &contents);
-        let workspace = workspace.map(unpack).transpose().map_err(unwritten("the workspace"))?;
+        let unpack = |(tree, contents)| Workspace::unpack(&self.directory, tree, contents);
+        let unpacked = workspace.map(unpack).transpose();
+        let workspace = unpacked.map_err(unwritten("the workspace"))?;
         let (program, input) = self.begin(&order, &stdin)?;
         let watch = ProgramWatch {
             setup: self.setup,
@@ -307,8 +309,9 @@ fn receive(socket: &mut UnixStream, order: JailOrder) -> io::Result<RunPayload> 
     let stdin = next(order.stdin_bytes)?;
     let files = order.files.iter().map(|file| next(file.bytes)).collect::<Result<_, _>>()?;
     let workspace = match order.workspace {
-        Some(TreeBytes { list, contents }) => {
-            Some((serde_json::from_slice(&next(list)?)?, next(contents)?))
+        Some(list_bytes) => {
+            let list = next(list_bytes)?;
+            Some((serde_json::from_slice(&list)?, descriptor::receive(socket)?))
         }
         None => None,
     };

@@ -111,8 +111,8 @@ pub(crate) struct Interpreter {
     pub(crate) reserves_memory: bool,
 }
 
-/// A run. The program's text, its input, its files, the [`TreeOrder`] of its workspace and the
-/// contents of the workspace's files follow, in this order.
+/// A run. The program's text, its input, its files, the [`TreeOrder`] of its workspace and a
+/// descriptor follow, in this order.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct JailOrder {
     /// The name of the program's file in the working directory; no other file has it.
@@ -122,7 +122,8 @@ pub(crate) struct JailOrder {
     pub(crate) files: Vec<FileHeader>,
     /// Patterns of the files to return: `*` and `?` match any characters except `/`.
     pub(crate) return_files: Vec<String>,
-    pub(crate) workspace: Option<TreeBytes>,
+    /// The size of the [`TreeOrder`], in bytes: it is too long for a header.
+    pub(crate) workspace: Option<u64>,
     /// Wall limit from the program's start, in milliseconds.
     pub(crate) wall_ms: u64,
     /// Limit on the processor time of all processes, in milliseconds.
@@ -131,18 +132,19 @@ pub(crate) struct JailOrder {
     pub(crate) traceparent: Option<String>,
 }
 
-/// The sizes of a workspace in a message, in bytes: of its list, which is too long for a header,
-/// and of all contents.
+/// The sizes of a workspace in a reply, in bytes: of its list, which is too long for a header, and
+/// of the contents of the changed files.
 #[derive(Clone, Copy, Debug, Serialize, Deserialize)]
 pub(crate) struct TreeBytes {
     pub(crate) list: u64,
     pub(crate) contents: u64,
 }
 
-/// The workspace of a run.
+/// The workspace of a run. The descriptor that comes with it is that of sealed memory with the
+/// contents.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 pub(crate) struct TreeOrder<'a> {
-    /// The contents follow in this order.
+    /// The memory has the contents in this order.
     pub(crate) files: Cow<'a, WorkspaceManifest>,
     pub(crate) limits: WorkspaceLimits,
     pub(crate) discard: bool,

@@ -19,9 +19,11 @@
 
 mod access;
 mod collected_files;
+mod comparison;
 mod confine;
 mod credentials;
 mod files;
+mod halves;
 mod init;
 mod left_out;
 pub(super) mod message;
@@ -30,6 +32,7 @@ mod pattern;
 mod program;
 mod resources;
 pub(super) mod root;
+mod sealed_contents;
 mod search;
 mod stage;
 mod syscalls;

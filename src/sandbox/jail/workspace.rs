@@ -4,34 +4,28 @@
 //! something that does not belong to a workspace stays as it went in, and is named. Either all
 //! changes come out or none.
 
-use std::{
-    collections::BTreeMap,
-    fs::File,
-    io::{self, Read as _, Write as _},
-    os::fd::OwnedFd,
-};
+use std::{collections::BTreeMap, fs::File, io, os::fd::OwnedFd};
 
 use ai_factory_schemas::{
     file::{check_name, directories},
     run::FileLeftOut,
-    text::BlobHash,
     workspace::{
         ENVIRONMENT_MARK, FileChange, WorkspaceFile, WorkspaceLimits, WorkspaceManifest,
         is_excluded,
     },
 };
 use rustix::{
-    fs::{
-        AtFlags, FileType, Mode, OFlags, RawMode, Stat, chmodat, fchmod, fstat, mkdirat, openat,
-        statat,
-    },
+    fs::{AtFlags, FileType, Mode, OFlags, RawMode, Stat, fchmod, fstat, mkdirat, openat, statat},
     io::Errno,
 };
 
 use super::{
+    comparison::{ListedFile, LookedAt, look, permit, unreadable},
     files::open_directory,
+    halves::in_halves,
     left_out::LeftOutList,
     message::{TreeBytes, TreeOrder, TreeReply},
+    sealed_contents::{SealedContents, StepBuffers},
     search::{ENTRIES_MAX, parts, shown},
 };
 
@@ -43,16 +37,13 @@ pub(super) const WORKSPACE_NAME: &str = "work";
 const EXECUTABLE: Mode = Mode::from_raw_mode(0o755);
 /// Permissions of other files.
 const PLAIN: Mode = Mode::from_raw_mode(0o644);
-/// Permissions for any execution.
-const EXECUTE: RawMode = 0o111;
-/// What the owner of a file needs to read it.
-const READ: RawMode = 0o400;
 /// What the owner of a directory needs to list it.
 const LIST: RawMode = 0o500;
 
 /// A workspace, held open, so that no path has to be trusted.
 pub(super) struct Workspace {
     order: TreeOrder<'static>,
+    contents: SealedContents,
     root: OwnedFd,
 }
 
@@ -76,28 +67,16 @@ impl Workspace {
     pub(super) fn unpack(
         above: &OwnedFd,
         order: TreeOrder<'static>,
-        contents: &[u8],
+        contents: OwnedFd,
     ) -> io::Result<Self> {
+        let contents = SealedContents::new(contents, &order.files)?;
         mkdirat(above, WORKSPACE_NAME, EXECUTABLE)?;
         let root = open_directory(above, WORKSPACE_NAME)?;
-        let mut rest = contents;
-        // The directory of the previous file: neighbours share it.
-        let mut last: (&str, OwnedFd) = ("", root.try_clone()?);
-        for (path, WorkspaceFile { bytes, executable, .. }) in &order.files.files {
-            let length = usize::try_from(*bytes).map_err(io::Error::other)?;
-            let split = rest.split_at_checked(length);
-            let (content, after) = split.ok_or_else(|| io::Error::other("its content is cut"))?;
-            rest = after;
-            check_name(path).map_err(|wrong| io::Error::other(format!("{path:?} {wrong}")))?;
-            let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
-            if directory != last.0 {
-                last = (directory, make_directories(&root, path)?);
-            }
-            let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
-            let mode = if *executable { EXECUTABLE } else { PLAIN };
-            File::from(openat(&last.1, name, flags, mode)?).write_all(content)?;
+        let files: Vec<_> = order.files.files.iter().collect();
+        for laid in in_halves(&files, |files| lay(&root, &contents, files)) {
+            laid?;
         }
-        Ok(Self { order, root })
+        Ok(Self { order, contents, root })
     }
 
     /// The open directory.
@@ -112,7 +91,10 @@ impl Workspace {
             return None;
         }
         let mut listing = Listing::new(&self.order);
-        let listed = self.is_in_place(above).and_then(|()| listing.list(&self.root, ""));
+        let listed = self
+            .is_in_place(above)
+            .and_then(|()| listing.list(&self.root, ""))
+            .and_then(|()| listing.look(&self.root, &self.contents));
         let (changes, contents, left_out) = listing.end(listed);
         Some(WorkspaceChanges { reply: TreeReply { changes, left_out }, contents })
     }
@@ -129,6 +111,29 @@ impl Workspace {
             _ => Err(moved.to_owned()),
         }
     }
+}
+
+/// Writes files below `root`.
+fn lay(
+    root: &OwnedFd,
+    contents: &SealedContents,
+    files: &[(&String, &WorkspaceFile)],
+) -> io::Result<()> {
+    let mut buffers = StepBuffers::new();
+    // The directory of the previous file: neighbours share it.
+    let mut last: (&str, OwnedFd) = ("", root.try_clone()?);
+    for (path, WorkspaceFile { bytes, executable, .. }) in files {
+        check_name(path).map_err(|wrong| io::Error::other(format!("{path:?} {wrong}")))?;
+        let (directory, name) = path.rsplit_once('/').unwrap_or(("", path));
+        if directory != last.0 {
+            last = (directory, make_directories(root, path)?);
+        }
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;
+        let mode = if *executable { EXECUTABLE } else { PLAIN };
+        let mut file = File::from(openat(&last.1, name, flags, mode)?);
+        contents.copy(path, *bytes, &mut file, &mut buffers)?;
+    }
+    Ok(())
 }
 
 /// Makes the directories of a file below `root`; returns the innermost.
@@ -148,6 +153,7 @@ fn make_directories(root: &OwnedFd, path: &str) -> io::Result<OwnedFd> {
 /// A listing of a workspace.
 struct Listing<'a> {
     order: &'a TreeOrder<'static>,
+    found: Vec<ListedFile>,
     after: WorkspaceManifest,
     /// The contents of the files that are new or changed.
     contents: BTreeMap<String, Vec<u8>>,
@@ -164,6 +170,7 @@ impl<'a> Listing<'a> {
     fn new(order: &'a TreeOrder<'static>) -> Self {
         Self {
             order,
+            found: Vec::new(),
             after: WorkspaceManifest::default(),
             contents: BTreeMap::new(),
             bytes: 0,
@@ -215,7 +222,7 @@ impl<'a> Listing<'a> {
                 (FileType::Directory, Err(fault)) => {
                     self.left_out.add(path.to_owned(), format!("it {fault}"));
                 }
-                (_, Ok(())) => self.file(at, part, path, &found)?,
+                (_, Ok(())) => self.file(path, &found)?,
                 (_, Err(fault)) => {
                     return Err(format!("the path {path:?} that the program left {fault}"));
                 }
@@ -250,7 +257,7 @@ impl<'a> Listing<'a> {
         self.list(&below, path)
     }
 
-    fn file(&mut self, at: &OwnedFd, part: &str, path: &str, found: &Stat) -> Result<(), String> {
+    fn file(&mut self, path: &str, found: &Stat) -> Result<(), String> {
         let WorkspaceLimits { files_max, file_bytes_max, bytes_max } = self.order.limits;
         let bytes = u64::try_from(found.st_size).unwrap_or_default();
         if bytes > file_bytes_max {
@@ -260,18 +267,26 @@ impl<'a> Listing<'a> {
         if self.bytes > bytes_max {
             return Err(format!("the workspace has more than {bytes_max} bytes"));
         }
-        if self.after.files.len() >= files_max {
+        if self.found.len() >= files_max {
             return Err(format!("the workspace has more than {files_max} files"));
         }
-        let content = permit(at, part, found.st_mode, READ)
-            .and_then(|()| read(at, part, bytes))
-            .map_err(|error| unreadable(path, &error))?;
-        let executable = found.st_mode & EXECUTE != 0;
-        let file = WorkspaceFile { blob: BlobHash::of(&content), bytes, executable };
-        if self.order.files.files.get(path) != Some(&file) {
-            self.contents.insert(path.to_owned(), content);
+        self.found.push(ListedFile { path: path.to_owned(), bytes, mode: found.st_mode });
+        Ok(())
+    }
+
+    /// Looks into the files that were found: which of them have another content than `before`.
+    fn look(&mut self, root: &OwnedFd, before: &SealedContents) -> Result<(), String> {
+        let found = std::mem::take(&mut self.found);
+        let given = &self.order.files;
+        let looked = in_halves(&found, |found| look(root, before, given, found));
+        for half in looked {
+            for LookedAt { path, file, content } in half? {
+                if let Some(content) = content {
+                    self.contents.insert(path.clone(), content);
+                }
+                self.after.files.insert(path, file);
+            }
         }
-        self.after.files.insert(path.to_owned(), file);
         Ok(())
     }
 
@@ -327,15 +342,6 @@ fn irregular(kind: FileType) -> Option<&'static str> {
     }
 }
 
-/// Gives the owner what it `needs` of something that is no link.
-fn permit(at: &OwnedFd, part: &str, mode: RawMode, needs: RawMode) -> io::Result<()> {
-    if mode & needs == needs {
-        return Ok(());
-    }
-    let mode = Mode::from_raw_mode(mode | needs);
-    Ok(chmodat(at, part, mode, AtFlags::empty())?)
-}
-
 /// Gives the owner access to an open directory.
 fn open_up(directory: &OwnedFd) -> io::Result<()> {
     let mode = fstat(directory)?.st_mode;
@@ -345,25 +351,20 @@ fn open_up(directory: &OwnedFd) -> io::Result<()> {
     Ok(fchmod(directory, Mode::from_raw_mode(mode | LIST))?)
 }
 
-fn read(at: &OwnedFd, part: &str, bytes: u64) -> io::Result<Vec<u8>> {
-    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-    let mut file = File::from(openat(at, part, flags, Mode::empty())?);
-    let mut content = vec![0; usize::try_from(bytes).map_err(io::Error::other)?];
-    file.read_exact(&mut content)?;
-    Ok(content)
-}
-
-fn unreadable(path: &str, error: &io::Error) -> String {
-    format!("{path:?} cannot be read: {error}")
-}
-
 #[cfg(test)]
 mod tests {
-    use std::{borrow::Cow, fs, os::unix::fs::PermissionsExt as _, path::PathBuf};
+    use std::{borrow::Cow, fs, io::Write as _, os::unix::fs::PermissionsExt as _, path::PathBuf};
 
+    use ai_factory_schemas::text::BlobHash;
     use tempfile::TempDir;
 
     use super::{super::files::open_root, *};
+
+    fn memory(contents: &str) -> OwnedFd {
+        let mut memory = tempfile::tempfile().unwrap();
+        memory.write_all(contents.as_bytes()).unwrap();
+        memory.into()
+    }
 
     /// A workspace in a directory of its own.
     struct Place {
@@ -389,7 +390,7 @@ mod tests {
                 files.iter().map(|(_, content, _)| *content).collect()
             };
             let order = TreeOrder { files: Cow::Owned(manifest), limits, discard: false };
-            let workspace = Workspace::unpack(&above, order, contents.as_bytes()).unwrap();
+            let workspace = Workspace::unpack(&above, order, memory(&contents)).unwrap();
             Self { directory: tmp.path().join(WORKSPACE_NAME), above, workspace, _tmp: tmp }
         }
 
@@ -524,7 +525,7 @@ mod tests {
             let files = WorkspaceManifest { files: [(path.to_owned(), file)].into() };
             let limits = WorkspaceLimits::default();
             let order = TreeOrder { files: Cow::Owned(files), limits, discard: false };
-            assert!(Workspace::unpack(&above, order, b"x").is_err(), "{path}");
+            assert!(Workspace::unpack(&above, order, memory("x")).is_err(), "{path}");
             assert!(!tmp.path().join("out").exists(), "{path}");
         }
     }

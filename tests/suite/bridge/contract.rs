@@ -174,6 +174,8 @@ async fn a_submitted_goal_can_be_watched_cancelled_and_asked_for() {
 #[tokio::test(flavor = "multi_thread")]
 async fn every_count_has_the_default_and_the_bounds_of_the_contract() {
     let bridge = TestBridge::open().await;
+    let run = bridge.post("/supervisor/run", &json!({ "goal": "shop" })).await.expect(200);
+    let session = run["session_id"].as_str().unwrap();
     for n in 0..12 {
         let said = format!("shop {n}");
         bridge.post("/planner/dispatch", &json!({ "prompt": said })).await.expect(200);
@@ -183,7 +185,7 @@ async fn every_count_has_the_default_and_the_bounds_of_the_contract() {
     for route in ROUTES {
         for parameter in route.parameters {
             let ParameterType::Count { default, max } = parameter.kind else { continue };
-            let base = filled(route, "");
+            let base = filled(route, session);
             let with = |value: &str| {
                 let sign = if base.contains('?') { '&' } else { '?' };
                 format!("{base}{sign}{}={value}", parameter.name)

@@ -296,10 +296,11 @@ fn what_is_discarded_or_missing(place: &Place) {
     let ran = place.run(asked);
     assert_eq!((ran.stdout.text.as_str(), ran.workspace), ("one\n", None));
 
-    let mut asked = program("bash", "echo it ran", &SMALL);
+    // A content that no run had before: those of the last runs are kept.
+    let mut asked = program("bash", "echo it ran", &[SMALL[0], ("lost.txt", "lost\n", false)]);
     asked.workspace.as_mut().unwrap().contents = Arc::new(Contents(BTreeMap::new()));
     let error = place.try_run(asked).unwrap_err().to_string();
-    let blob = BlobHash::of(b"one\n").to_string();
+    let blob = BlobHash::of(b"lost\n").to_string();
     assert!(error.contains(&blob), "{error}");
 
     for (path, words) in [
@@ -357,11 +358,32 @@ fn limits_of_a_program(place: &Place) {
 }
 
 fn hostile_trees(place: &Place) {
+    changes_that_hide(place);
     things_that_are_no_files(place);
     trees_without_permissions(place);
     caches_and_environments(place);
     trees_that_do_not_fit(place);
     trees_that_move(place);
+}
+
+/// What a run changes is seen though size and times are as before, and no later run on the same
+/// files sees it.
+fn changes_that_hide(place: &Place) {
+    let code = "import mmap, os\n\
+                before = os.stat('a.txt')\n\
+                with open('a.txt', 'r+b') as file:\n\
+                \x20   shared = mmap.mmap(file.fileno(), 0)\n\
+                \x20   shared[0:3] = b'ONE'\n\
+                \x20   shared.close()\n\
+                try: os.utime('a.txt', ns=(before.st_atime_ns, before.st_mtime_ns))\n\
+                except PermissionError: pass\n";
+    for _ in 0..2 {
+        let ran = place.run(program("python", code, &SMALL));
+        assert_eq!(ran.exit_code, 0, "{ran:?}");
+        assert_eq!(taken(&ran.workspace.unwrap()), ["a.txt=ONE"]);
+    }
+    let ran = place.run(program("bash", "cat a.txt", &SMALL));
+    assert_eq!(ran.stdout.text, "one\n", "{ran:?}");
 }
 
 fn things_that_are_no_files(place: &Place) {

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 
 use ai_factory_schemas::{
-    answer::{CheckOutcome, MissingFilesAnswer, SessionFilePart, SessionFiles, Uploaded},
+    answer::{CheckOutcome, MissingFilesAnswer, SessionFilePart, Uploaded},
     check::CheckMoment,
     limit::UPLOAD_PART_BYTES_MAX,
     request::{GoalFile, MissingFiles, ReadSessionFile, UploadPart},
     run::RunEvent,
     session::SessionEvent,
+    session_files::{ListSessionFiles, SessionFiles},
 };
 use serde_json::{Value, json};
 
@@ -145,7 +146,11 @@ async fn a_goal_can_have_a_workspace_into_which_nothing_comes() {
     let first: Submitted = factory.call_keyed(submit, &old, Some("key")).await.unwrap();
     let again: Submitted = factory.call_keyed(submit, &plain, Some("key")).await.unwrap();
     assert_eq!(first.session_id, again.session_id);
-    let other = Goal { workspace: true, ..plain };
+    // Asked for again with a workspace it is the same session, which has none.
+    let with = Goal { workspace: true, ..plain.clone() };
+    let joined: Submitted = factory.call_keyed(submit, &with, Some("key")).await.unwrap();
+    assert_eq!(first.session_id, joined.session_id);
+    let other = Goal { files: vec![text("a", "")], ..plain };
     let other = factory.call_keyed::<Submitted>(submit, &other, Some("key")).await;
     assert_eq!(other.unwrap_err().status, 409);
 }
@@ -222,6 +227,21 @@ async fn protected_files_are_restored_and_other_changed_tests_are_named() {
         _ => None,
     });
     assert_eq!(restored.unwrap().len(), 2);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn protected_files_are_restored_also_where_they_exceed_a_limit_together_with_new_ones() {
+    let small = WorkspaceLimits { bytes_max: 10, files_max: 2, ..WorkspaceLimits::default() };
+    let small = Limits { workspace: small, ..limits() };
+    let factory = TestFactory::start_with(small, true, TempDir::new().unwrap()).await;
+    let steal = "delete tests/a\ndelete tests/b\nwrite src 012345678\nwrite more 9";
+    let given = vec![text("tests/a", "honest"), text("tests/b", "too")];
+    let check = "has tests/a honest\nhas tests/b too\nhas src 012345678\nhas more 9";
+    let asked =
+        Goal { protect: vec!["tests/**".to_owned()], ..steps(&[steal], given, Some(check)) };
+    let answer = run(&factory, &asked).await;
+    assert_eq!(answer.status, SessionStatus::Success, "{answer:?}");
+    assert_eq!(files(&factory, answer.session_id).await.files.bytes(), 19);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -496,4 +516,29 @@ async fn reading_file_after_file_loads_only_what_is_new_and_misses_nothing() {
     assert_eq!(read("in.txt").await, "in more and more");
     let now = files(&factory, open.session_id).await;
     assert_eq!(now.changes.len(), 1);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn many_changed_files_fit_every_answer_and_are_listed_in_pages() {
+    let factory = TestFactory::start().await;
+    let names: Vec<_> = (0..150).map(|n| format!("{n:03}{}", "x".repeat(200))).collect();
+    let writes: Vec<_> = names.iter().map(|name| format!("write {name} new")).collect();
+    let answer = run(&factory, &steps(&[&writes.join("\n")], vec![text("old", "")], None)).await;
+    let named: Vec<_> = answer.changed_files.unwrap().into_iter().map(|file| file.path).collect();
+    assert_eq!((&named[..], answer.changed_files_count), (&names[..100], Some(150)));
+    let which = SessionSelector::id(answer.session_id);
+    let story: SessionStory = factory.call(operation::SUPERVISOR_SESSION, &which).await.unwrap();
+    assert_eq!((story.changed_files.unwrap().len(), story.changed_files_count), (100, Some(150)));
+
+    let whole = files(&factory, answer.session_id).await;
+    assert_eq!((whole.changes.len(), whole.files.files.len(), &whole.next), (150, 151, &None));
+    let mut asked = ListSessionFiles { which, limit: Some(100), after: None };
+    let mut paged: SessionFiles = factory.call(operation::SUPERVISOR_FILES, &asked).await.unwrap();
+    assert_eq!((paged.files.files.len(), paged.next.as_ref()), (100, Some(&names[99])));
+    asked.after = paged.next.clone();
+    paged.append(factory.call(operation::SUPERVISOR_FILES, &asked).await.unwrap());
+    assert_eq!(paged, whole);
+    asked.limit = Some(0);
+    let refused = factory.call::<SessionFiles>(operation::SUPERVISOR_FILES, &asked).await;
+    assert_eq!(refused.unwrap_err().status, 422);
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use ai_factory_schemas::{
-    answer::SessionFiles, envelope::EventDraft, session::SessionEvent, text::Blob,
+    envelope::EventDraft, session::SessionEvent, session_files::SessionFiles, text::Blob,
 };
 
 use super::{

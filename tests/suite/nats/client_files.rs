@@ -1,6 +1,6 @@
 //! The Rust client's files: over a NATS server whose messages have its default limit.
 
-use std::sync::Arc;
+use std::sync::{Arc, atomic::Ordering::Relaxed};
 
 use ai_factory::client::Client;
 use ai_factory_ports::uploads::Uploads as _;
@@ -64,7 +64,9 @@ async fn what_a_session_made_is_listed_and_read() {
     let content = sample(FILE_PART_BYTES_MAX + 1);
     files.put("out/data.bin", content.clone());
     files.put("empty", "");
+    files.page_paths.store(1, Relaxed);
     let listed = client.files(session()).await.unwrap();
+    assert_eq!((listed.files.files.len(), listed.next), (2, None), "page after page");
     assert_eq!(listed.files.files["out/data.bin"].blob, BlobHash::of(&content));
     assert_eq!(client.file(session(), "out/data.bin").await.unwrap(), content);
     assert_eq!(client.file(session(), "empty").await.unwrap(), b"");

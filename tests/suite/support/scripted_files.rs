@@ -2,7 +2,10 @@
 
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::Relaxed},
+    },
 };
 
 use ai_factory::clock::SystemClock;
@@ -12,11 +15,12 @@ use ai_factory_ports::{
     uploads::{UploadError, Uploads as _},
 };
 use ai_factory_schemas::{
-    answer::{MissingFilesAnswer, SessionFilePart, SessionFiles},
+    answer::{MissingFilesAnswer, SessionFilePart},
     id::SessionId,
     limit::FILE_PART_BYTES_MAX,
     problem::Problem,
-    request::{MissingFiles, ReadSessionFile, SessionSelector, UploadPart},
+    request::{MissingFiles, ReadSessionFile, UploadPart},
+    session_files::{ListSessionFiles, SessionFiles},
     subject::{Operation, Subjects, operation},
     text::BlobHash,
     workspace::{WorkspaceFile, WorkspaceManifest},
@@ -40,6 +44,8 @@ pub type AskedFile = (String, Value, Option<String>);
 pub struct ScriptedFiles {
     pub uploads: MemoryUploads,
     workspace: Mutex<BTreeMap<String, Vec<u8>>>,
+    /// The most files in one answer.
+    pub page_paths: AtomicUsize,
     /// What arrived.
     asked: Mutex<Vec<AskedFile>>,
     /// The file that is replaced once a first part of it was read.
@@ -70,6 +76,7 @@ impl ScriptedFiles {
         Arc::new(Self {
             uploads: MemoryUploads::new(Arc::new(SystemClock::default())),
             workspace: Mutex::default(),
+            page_paths: AtomicUsize::new(usize::MAX),
             asked: Mutex::default(),
             changing: Mutex::default(),
         })
@@ -96,16 +103,12 @@ impl ScriptedFiles {
         self.asked.lock().unwrap().push((verb.clone(), body, key));
         let is = |operation: Operation| operation.verb == verb;
         if is(operation::SUPERVISOR_FILES) {
-            let _: SessionSelector = read(&request.payload)?;
+            let ListSessionFiles { after, .. } = read(&request.payload)?;
             let files = self.workspace.lock().unwrap().iter().map(listed).collect();
             let id: SessionId = SESSION.parse().unwrap();
             let files = WorkspaceManifest { files };
-            Ok(written(&SessionFiles {
-                session_id: id,
-                files,
-                changes: Vec::new(),
-                before: WorkspaceManifest::default(),
-            }))
+            let whole = SessionFiles::new(id, &files, files.clone());
+            Ok(written(&whole.page(after.as_deref(), self.page_paths.load(Relaxed))))
         } else if is(operation::SUPERVISOR_FILE) {
             self.file(&read(&request.payload)?)
         } else if is(operation::SUPERVISOR_MISSING) {

@@ -6,6 +6,8 @@ use super::lines::cut;
 const WORKING_DIRECTORY: &str = "/box/";
 /// The directory of a workspace, beside the program's file.
 const WORKSPACE: &str = "work/";
+/// The name of the program's text beside a workspace, which may have a file of any name.
+const PROGRAM: &str = "<program>";
 /// Parts of the paths of files that belong to an interpreter or to an installed package.
 const INSTALLED: [&str; 5] =
     ["/site-packages/", "/dist-packages/", "/node_modules/", "/lib/python3", "/lib/python2"];
@@ -15,7 +17,7 @@ const PATH_CHARS_MAX: usize = 255;
 /// A place in one of the run's own files.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct SourcePlace {
-    /// A path in the working directory, or the program's name.
+    /// A path in the working directory, or the program's name: [`PROGRAM`] beside a workspace.
     pub(super) path: String,
     /// The line, from 1.
     pub(super) line: Option<u32>,
@@ -50,6 +52,7 @@ impl OwnFiles<'_> {
             return None;
         }
         let (path, is_program) = self.own(printed)?;
+        let path = if is_program && self.has_workspace { PROGRAM } else { path };
         Some(SourcePlace { path: cut(path, PATH_CHARS_MAX), line, is_program })
     }
 
@@ -137,9 +140,9 @@ mod tests {
         for (printed, own) in [
             ("/box/work/pkg/a.py", ("pkg/a.py", false)),
             ("/box/work/main.py", ("main.py", false)),
-            ("/box/main.py", ("main.py", true)),
+            ("/box/main.py", ("<program>", true)),
             ("/tmp/run-1/work/main.py", ("main.py", false)),
-            ("/tmp/run-1/main.py", ("main.py", true)),
+            ("/tmp/run-1/main.py", ("<program>", true)),
             ("/tmp/run-1/work/pkg/a.py", ("pkg/a.py", false)),
         ] {
             let found = in_workspace.place(printed, None).unwrap();

@@ -4,7 +4,7 @@ use std::thread;
 
 use async_nats::jetstream::{AckKind, consumer::PullConsumer};
 use futures_util::StreamExt as _;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     super::{LOOK, Up, Watcher},
@@ -71,6 +71,34 @@ fn a_goal_that_is_refused_for_good_is_kept_with_its_headers_and_the_reason_until
     let (_, said) = home.printed(1, &["dead", "drop", &number, "--nats", &url]);
     assert!(said.contains(&format!("no dead letter {number}")), "{said}");
     assert!(letters(&home, &server).is_empty());
+    up.terminate();
+}
+
+#[test]
+fn a_published_goal_brings_files_and_one_with_a_path_out_of_its_workspace_becomes_a_letter() {
+    let (home, server) = (TestHome::new(), TestServer::start());
+    let mut watcher = Watcher::at(&server);
+    let up = Up::start(&home, &["--nats", &server.url(), "--set", "sandbox=reduced"]);
+    watcher.goals_are_taken_in();
+    let goal = |path: &str| {
+        let code = "```bash\necho more >> a.txt\n```";
+        let files = [json!({ "name": path, "text": "first\n" })];
+        json!({ "goal": code, "files": files, "check": "grep more a.txt" }).to_string()
+    };
+    watcher.publish(Some("escape"), goal("../a.txt"));
+    watcher.publish(Some("files"), goal("a.txt"));
+    watcher.sessions_end(1);
+    watcher.goals_are_settled();
+
+    let session = up.http.get("/supervisor/sessions/files");
+    assert_eq!(session["status"], "success", "{session}");
+    let listed = up.http.get("/supervisor/sessions/files/files");
+    assert_eq!(listed["changes"][0]["path"], "a.txt", "{listed}");
+    assert_eq!(listed["changes"][0]["file"]["bytes"], 11, "{listed}");
+    wait_for_letters(&watcher, 1);
+    let letters = letters(&home, &server);
+    assert_eq!((letters.len(), &letters[0]["key"]), (1, &"escape".into()), "{letters:?}");
+    assert!(letters[0]["reason"].as_str().unwrap().contains("\"../a.txt\""), "{letters:?}");
     up.terminate();
 }
 
