@@ -1,7 +1,8 @@
 //! Language models: a conversation in, an answer out.
 //!
 //! An implementation promises:
-//! - without a configured model it opens no socket, and nothing that it is given leaves the machine;
+//! - without a configured model it opens no socket, and nothing that it is given leaves the
+//!   machine;
 //! - [`Model::complete`] makes one attempt: it repeats nothing, follows no redirect, and uses no
 //!   proxy of the environment;
 //! - every failure has one class and a sentence that says what to do; an answer that broke off, or

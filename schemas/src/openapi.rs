@@ -126,6 +126,17 @@ fn groups() -> Vec<Value> {
     groups.into_iter().map(|name| json!({ "name": name })).collect()
 }
 
+/// The route's name among all: where two have one operation, that which reads says so.
+fn operation_id(route: &Route) -> String {
+    let is_shared = ROUTES.iter().any(|other| {
+        other.target == route.target && (other.method, other.path) != (route.method, route.path)
+    });
+    match (is_shared, route.method) {
+        (true, Method::Get) => format!("{}.read", route.name()),
+        _ => route.name(),
+    }
+}
+
 fn describe(route: &Route, generator: &mut SchemaGenerator) -> Value {
     let mut parameters: Vec<Value> = route.parameters.iter().map(parameter).collect();
     parameters.push(json!({ "$ref": "#/components/parameters/RequestId" }));
@@ -143,7 +154,7 @@ fn describe(route: &Route, generator: &mut SchemaGenerator) -> Value {
         responses.insert("503".to_owned(), success(route, route.status, generator));
     }
     let mut described = json!({
-        "operationId": route.id(),
+        "operationId": operation_id(route),
         "summary": route.doc,
         "tags": [route.group()],
         "responses": responses,

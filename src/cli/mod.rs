@@ -20,6 +20,7 @@ mod exit;
 mod files;
 mod follow;
 mod http_client;
+mod line_words;
 mod live_text;
 mod model_arguments;
 mod narrate;

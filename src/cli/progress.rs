@@ -10,11 +10,7 @@ use std::{
 use ai_factory_schemas::{event::Event, run::RunEvent, session::SessionEvent};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{
-    diagnosis_words::brief,
-    narrate::{left_out, narrate},
-    output::Output,
-};
+use super::{diagnosis_words::brief, line_words::left_out, narrate::narrate, output::Output};
 
 /// Period of the spinner, in milliseconds.
 const TURN_MS: u64 = 120;

@@ -19,7 +19,8 @@ use super::{
     diagnosis_words::changed_tests,
     exit::CommandError,
     files::recorded::{self, RecordedFiles},
-    narrate::{left_out, narrate},
+    line_words::left_out,
+    narrate::narrate,
 };
 use crate::wiring::Reader;
 

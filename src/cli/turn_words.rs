@@ -10,7 +10,7 @@ use ai_factory_schemas::{
 
 use super::{
     budget_words::{count, money},
-    narrate::{changed, duration, quote},
+    line_words::{changed, duration, quote},
     text::short,
 };
 

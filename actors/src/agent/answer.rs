@@ -12,7 +12,7 @@ use super::tool_names;
 
 /// An answer, and what became of its tool calls.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Answer {
+pub struct TurnAnswer {
     finished: TurnFinished,
     purpose: TurnPurpose,
     /// The tool calls that are carried out, in their order.
@@ -37,7 +37,7 @@ pub enum ToolState {
     Finished,
 }
 
-impl Answer {
+impl TurnAnswer {
     /// An answer of which nothing was carried out yet.
     pub(super) fn new(finished: TurnFinished, purpose: TurnPurpose) -> Self {
         let mut answer = Self { finished, purpose, tools: Vec::new() };

@@ -14,7 +14,7 @@ use ai_factory_schemas::{
 };
 
 use super::{
-    answer::{Answer, ToolState},
+    answer::{ToolState, TurnAnswer},
     budget::Spend,
     size::{RequestParts, SettledCall},
     stuck::Deed,
@@ -82,7 +82,7 @@ impl Conversation {
     }
 
     /// The answer of the last turn, once there is one.
-    pub fn answer(&self) -> Option<&Answer> {
+    pub fn answer(&self) -> Option<&TurnAnswer> {
         match &self.turn.as_ref()?.state {
             TurnState::Answered(answer) => Some(answer),
             TurnState::Asked | TurnState::Unanswered => None,
@@ -275,7 +275,7 @@ impl Conversation {
             return Err(IllegalEvent::new("session.turn_finished", NO_TURN));
         };
         let purpose = turn.purpose;
-        let answer = Answer::new(finished.clone(), purpose);
+        let answer = TurnAnswer::new(finished.clone(), purpose);
         self.idle_answers = if answer.is_idle() { self.idle_answers.saturating_add(1) } else { 0 };
         self.plan_turns += u32::from(purpose == TurnPurpose::Plan);
         if let Some(call) = answer.finish() {

@@ -7,7 +7,7 @@ use ai_factory_schemas::{
     turn::{FinishCall, ToolOutcome, TurnFailed, TurnPurpose},
 };
 
-use super::answer::Answer;
+use super::answer::TurnAnswer;
 
 /// The last turn that was begun.
 #[derive(Clone, Debug, PartialEq)]
@@ -42,7 +42,7 @@ pub enum TurnState {
     /// The last attempt has no answer.
     Unanswered,
     /// The model answered.
-    Answered(Box<Answer>),
+    Answered(Box<TurnAnswer>),
 }
 
 /// The result of a tool call.

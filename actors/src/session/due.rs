@@ -15,7 +15,7 @@ use super::{
     words_size,
 };
 use crate::agent::{
-    answer::{Answer, ToolState},
+    answer::{ToolState, TurnAnswer},
     budget::{self, Shortfall},
     compaction::{self, Window},
     conversation::Conversation,
@@ -157,7 +157,7 @@ impl Parts<'_> {
         }
     }
 
-    fn after_answer(self, answer: &Answer) -> Due {
+    fn after_answer(self, answer: &TurnAnswer) -> Due {
         let turn = answer.finished().turn;
         let deeds = self.conversation.deeds();
         let is_new = deeds.last().is_some_and(|deed| deed.turn == turn);
@@ -179,7 +179,7 @@ impl Parts<'_> {
     }
 
     /// The model declares the end.
-    fn at_end(self, answer: &Answer) -> Due {
+    fn at_end(self, answer: &TurnAnswer) -> Due {
         let turn = answer.finished().turn;
         let Some(checks) = &self.session.checks else {
             let is_told = !self.is_not_done(answer);
@@ -201,7 +201,7 @@ impl Parts<'_> {
 
     /// Whether the model is to be told that it cannot be done: the last run failed, and it was not
     /// told before.
-    fn is_not_done(self, answer: &Answer) -> bool {
+    fn is_not_done(self, answer: &TurnAnswer) -> bool {
         let is_success = answer.finish().is_some_and(|end| end.status == SessionStatus::Success);
         is_success && self.conversation.has_last_run_failed() && self.conversation.ends() < 2
     }

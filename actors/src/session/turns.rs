@@ -161,7 +161,8 @@ impl Session {
         }
     }
 
-    /// The attempt under way as failed: whether it was answered is unknown, and it is charged whole.
+    /// The attempt under way as failed: whether it was answered is unknown, and it is charged
+    /// whole.
     pub(super) fn attempt_given_up(&self, reason: &str) -> Option<SessionEvent> {
         let turn = self.conversation()?.turn().filter(|turn| turn.state == TurnState::Asked)?;
         Some(

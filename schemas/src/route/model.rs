@@ -1,6 +1,5 @@
 //! What a route is.
 
-use super::table::ROUTES;
 use crate::subject::{Operation, operation};
 
 /// The method of a route. HEAD is answered wherever GET is.
@@ -165,18 +164,6 @@ impl Route {
             _ => None,
         };
         [self.status].into_iter().chain(other).collect()
-    }
-
-    /// Its name among all routes of the OpenAPI document: where two have one operation, that which
-    /// reads says so.
-    pub fn id(&self) -> String {
-        let is_shared = ROUTES.iter().any(|other| {
-            other.target == self.target && (other.method, other.path) != (self.method, self.path)
-        });
-        if is_shared && self.method == Method::Get {
-            return format!("{}.read", self.name());
-        }
-        self.name()
     }
 
     /// Its operation on the bus.

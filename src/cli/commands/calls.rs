@@ -16,7 +16,7 @@ use crate::cli::{
     context::CommandContext,
     exit::{CommandError, Exit},
     files::recorded,
-    narrate::duration,
+    line_words::duration,
     output::Output,
     remote::FactoryTarget,
     session_lookup,

@@ -11,6 +11,7 @@ pub(crate) mod doctor;
 pub(crate) mod export;
 pub(crate) mod files;
 pub(crate) mod forget;
+mod goal_batch;
 mod goal_input;
 pub(crate) mod goals;
 pub(crate) mod head;

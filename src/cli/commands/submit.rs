@@ -14,8 +14,8 @@ use clap::Args;
 
 use super::{
     REQUEST_MS_MAX,
+    goal_batch::own_reason,
     goal_input::{self, GoalInput},
-    run::own_reason,
 };
 use crate::{
     cli::{
