@@ -73,8 +73,8 @@ mod tests {
 
     use super::*;
 
-    fn found(before: Value, after: Value) -> [String; 3] {
-        let Some(difference) = first_difference(&before, &after) else {
+    fn found(before: &Value, after: &Value) -> [String; 3] {
+        let Some(difference) = first_difference(before, after) else {
             return Default::default();
         };
         [difference.path, difference.before, difference.after]
@@ -85,13 +85,14 @@ mod tests {
         let same = json!({ "a": [1, 2] });
         assert_eq!(first_difference(&same, &same), None);
         assert_eq!(
-            found(json!({ "a": [1, { "b": true }], "z": 1 }), json!({ "a": [1, { "b": null }] })),
+            found(&json!({ "a": [1, { "b": true }], "z": 1 }), &json!({ "a": [1, { "b": null }] })),
             ["$.a[1].b", "true", "null"]
         );
-        assert_eq!(found(json!({ "a": [1] }), json!({ "a": [] })), ["$.a[0]", "1", NOTHING]);
-        assert_eq!(found(json!({}), json!({ "k": "v" })), ["$.k", NOTHING, "\"v\""]);
+        assert_eq!(found(&json!({ "a": [1] }), &json!({ "a": [] })), ["$.a[0]", "1", NOTHING]);
+        assert_eq!(found(&json!({}), &json!({ "k": "v" })), ["$.k", NOTHING, "\"v\""]);
         let (long, same) = ("x".repeat(500), "s".repeat(100));
-        let [_, before, after] = found(json!(format!("{same}a{long}")), json!(format!("{same}b")));
+        let [_, before, after] =
+            found(&json!(format!("{same}a{long}")), &json!(format!("{same}b")));
         assert!(before.starts_with("\"…ssss") && before.ends_with("x…\""), "{before}");
         assert_eq!(after, format!("\"…{}b\"", "s".repeat(COMMON_CHARS_SHOWN)));
     }

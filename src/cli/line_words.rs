@@ -41,7 +41,8 @@ pub(crate) fn left_out(end: Option<&WorkspaceEnd>) -> Vec<String> {
     first(lines, LEFT_OUT_SHOWN_MAX, |more| format!("left out: {more} more"))
 }
 
-fn files(list: &ChangeList) -> String {
+/// The number of files of a list.
+pub(super) fn files(list: &ChangeList) -> String {
     match list.len() {
         1 => "1 file".to_owned(),
         n => format!("{n} files"),

@@ -11,7 +11,7 @@ use ai_factory_schemas::{
 
 use super::{
     diagnosis_words::{brief, moment_word},
-    line_words::{QUOTE_CHARS_MAX, changed, duration, quote},
+    line_words::{QUOTE_CHARS_MAX, changed, duration, files, quote},
     text::short,
     turn_words::{narrate_call, narrate_turn},
 };

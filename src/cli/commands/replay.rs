@@ -53,7 +53,7 @@ impl ReplayArgs {
         let records = match (&self.file, &self.session) {
             (Some(file), _) => {
                 let events = model::recorded_events(file).map_err(CommandError::usage)?;
-                events.iter().map(|event| decoded(event)).collect::<Result<_, _>>()?
+                events.iter().map(decoded).collect::<Result<_, _>>()?
             }
             (None, name) => {
                 let name = name.as_deref().unwrap_or_default();

@@ -78,6 +78,6 @@ fn altered(hash: BlobHash, fault: &dyn std::fmt::Display) -> CommandError {
     unusable(format!("the content {hash} cannot be used: {fault}"))
 }
 
-fn unusable(fault: String) -> CommandError {
+fn unusable(fault: impl std::fmt::Display) -> CommandError {
     CommandError::failed(format_args!("{fault}; `ai-factory verify` tells more"))
 }

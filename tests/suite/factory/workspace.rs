@@ -524,8 +524,8 @@ async fn many_changed_files_fit_every_answer_and_are_listed_in_pages() {
     let names: Vec<_> = (0..150).map(|n| format!("{n:03}{}", "x".repeat(200))).collect();
     let writes: Vec<_> = names.iter().map(|name| format!("write {name} new")).collect();
     let answer = run(&factory, &steps(&[&writes.join("\n")], vec![text("old", "")], None)).await;
-    let named: Vec<_> = answer.changed_files.unwrap().into_iter().map(|file| file.path).collect();
-    assert_eq!((&named[..], answer.changed_files_count), (&names[..100], Some(150)));
+    let paths: Vec<_> = answer.changed_files.unwrap().into_iter().map(|file| file.path).collect();
+    assert_eq!((&paths[..], answer.changed_files_count), (&names[..100], Some(150)));
     let which = SessionSelector::id(answer.session_id);
     let story: SessionStory = factory.call(operation::SUPERVISOR_SESSION, &which).await.unwrap();
     assert_eq!((story.changed_files.unwrap().len(), story.changed_files_count), (100, Some(150)));
