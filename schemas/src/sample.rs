@@ -3,12 +3,14 @@
 //! The samples are in `schemas/golden/`: added with each type or version, never edited, so that
 //! every event ever recorded can still be read (I-12).
 
+mod parts;
 mod turns;
 
 use std::collections::BTreeMap;
 
 use uuid::Uuid;
 
+use self::parts::{RUN, SESSION, changes};
 use crate::{
     check::{Check, CheckDispatched, CheckFinished, CheckMoment},
     diagnosis::{Diagnosis, FailureKind, SourceLine},
@@ -16,7 +18,7 @@ use crate::{
     event::Event,
     file::KeptFile,
     goal::GoalRejected,
-    id::{Category, EventId, RunId, SessionId, StreamId},
+    id::{Category, EventId, StreamId},
     memory::{MemoryExpired, MemoryForgotten, MemoryRemembered},
     plan::{Code, Plan, PlanProposed, Step, TaskType},
     run::{
@@ -30,11 +32,8 @@ use crate::{
     },
     text::{BlobHash, Text},
     time::Timestamp,
-    workspace::{ChangeList, FileChange, RunTree, WorkspaceEnd, WorkspaceFile, WorkspaceRef},
+    workspace::{ChangeList, RunTree, WorkspaceEnd, WorkspaceRef},
 };
-
-const RUN: RunId = RunId(Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0002));
-const SESSION: SessionId = SessionId(Uuid::from_u128(0x0198_c0de_0000_7000_8000_0000_0000_0003));
 
 fn plan() -> Plan {
     Plan {
@@ -69,17 +68,6 @@ fn opened(submitted_by: Option<Submitter>) -> SessionOpened {
         workspace: None,
         model: None,
     }
-}
-
-fn file(content: &[u8], executable: bool) -> WorkspaceFile {
-    WorkspaceFile { blob: BlobHash::of(content), bytes: content.len() as u64, executable }
-}
-
-fn changes() -> ChangeList {
-    ChangeList::Inline(vec![
-        FileChange { path: "gone.txt".to_owned(), file: None },
-        FileChange { path: "src/made.sh".to_owned(), file: Some(file(b"true", true)) },
-    ])
 }
 
 fn diagnosis() -> Diagnosis {

@@ -126,7 +126,8 @@ impl Numbered {
 /// The events of a recording, as they are stored. An error is a sentence for a person.
 pub fn recorded_events(path: &Path) -> Result<Vec<Value>, String> {
     let mut events = Vec::new();
-    each_line(path, |line| {
+    let file = File::open(path).map_err(|error| unusable(path, error))?;
+    each_line(path, file, |line| {
         if let RecordingLine::Event(event) = line {
             events.push(event);
         }
@@ -135,13 +136,17 @@ pub fn recorded_events(path: &Path) -> Result<Vec<Value>, String> {
     Ok(events)
 }
 
+fn unusable(path: &Path, reason: impl std::fmt::Display) -> String {
+    format!("the recording {}: {reason}", path.display())
+}
+
 /// Reads a recording line by line. An error is a sentence for a person.
 fn each_line(
     path: &Path,
+    file: File,
     mut take: impl FnMut(RecordingLine) -> Result<(), String>,
 ) -> Result<(), String> {
-    let unusable = |reason: String| format!("the recording {}: {reason}", path.display());
-    let file = File::open(path).map_err(|error| unusable(error.to_string()))?;
+    let unusable = |reason| unusable(path, reason);
     let mut bytes = 0;
     for (line, number) in BufReader::new(file.take(RECORDING_BYTES_MAX + 1)).lines().zip(1..) {
         let line = line.map_err(|error| unusable(error.to_string()))?;
@@ -171,7 +176,10 @@ impl Recording {
             calls: Vec::new(),
             by_request: HashMap::new(),
         };
-        each_line(path, |line| {
+        let file = File::open(path).map_err(|error| {
+            unusable(path, format!("{error}: correct `model = \"recording:FILE\"`"))
+        })?;
+        each_line(path, file, |line| {
             match line {
                 RecordingLine::Blob(text) => {
                     recording.blobs.insert(BlobHash::of(text.as_bytes()), text);
@@ -182,10 +190,8 @@ impl Recording {
             Ok(())
         })?;
         if recording.calls.is_empty() {
-            let file = path.display();
-            return Err(format!(
-                "the recording {file}: it has no calls: write one with `ai-factory export`"
-            ));
+            let remedy = "it has no calls: write one with `ai-factory export`";
+            return Err(unusable(path, remedy));
         }
         Ok(recording)
     }

@@ -2,7 +2,7 @@
 
 use uuid::Uuid;
 
-use super::{RUN, SESSION, changes};
+use super::parts::{RUN, SESSION, changes};
 use crate::{
     call::{CallAbandoned, CallAnswered, CallFailed, CallRequested, ToolCallHead},
     chat::{MessageRef, StopReason},
