@@ -47,6 +47,8 @@ prompts! {
     CARRY_OUT_ALONE = "carry_out_alone";
     /// After an answer that was cut or refused.
     NOT_EXECUTED = "not_executed";
+    /// After an answer with more tool calls than are carried out.
+    LEFT_OUT = "left_out";
     /// After an end that the check contradicts.
     CHECK_FAILED = "check_failed";
     /// After an end that the last run contradicts.

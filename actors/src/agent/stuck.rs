@@ -2,8 +2,13 @@
 
 use ai_factory_schemas::text::BlobHash;
 
+use super::tool_names;
+
 /// The same failing call, so often without a change of the workspace between, is a circle.
 const SAME_CALL_TIMES: usize = 3;
+/// Ends that were not accepted, so often without a change of the workspace between, whatever they
+/// say.
+const REFUSED_ENDS: usize = 3;
 /// The same failure of the same code in a row.
 const SAME_FAILURE_TIMES: usize = 2;
 /// Two states in turns: A, B, A, B.
@@ -43,6 +48,11 @@ pub fn reason(deeds: &[Deed]) -> Option<String> {
             "stuck: the same call of `{name}` failed {SAME_CALL_TIMES} times, with nothing changed between"
         ));
     }
+    if last.name == tool_names::FINISH && refused_ends(deeds) >= REFUSED_ENDS {
+        return Some(format!(
+            "stuck: the end was declared {REFUSED_ENDS} times and not accepted, with nothing changed between"
+        ));
+    }
     if is_alternating(deeds, |deed| Some((deed.fingerprint, deed.failure)))
         || (last.failure.is_some() && is_alternating(deeds, |deed| deed.failure))
     {
@@ -79,6 +89,12 @@ fn is_same_call(deeds: &[Deed], last: &Deed) -> bool {
         .take_while(|deed| !deed.has_changed || deed.fingerprint == last.fingerprint);
     let same = since.filter(|deed| deed.is_failed && deed.fingerprint == last.fingerprint);
     last.is_failed && same.count() >= SAME_CALL_TIMES
+}
+
+/// Ends that were not accepted since the workspace was last changed.
+fn refused_ends(deeds: &[Deed]) -> usize {
+    let since = deeds.iter().rev().take_while(|deed| !deed.has_changed);
+    since.filter(|deed| deed.is_failed && deed.name == tool_names::FINISH).count()
 }
 
 /// Whether the last states that `of` sees are A, B, A, B.
@@ -139,6 +155,18 @@ mod tests {
         is_stuck(&[run("a", "1"), run("a", "1")], Some("the same code"));
         is_stuck(&[run("a", "1"), run("a", "2")], None);
         is_stuck(&[run("a", "1"), edit("b"), run("a", "1")], None);
+    }
+
+    #[test]
+    fn an_end_that_is_not_accepted_three_times_is_a_circle_whatever_it_says() {
+        let end = |result: &str| Deed {
+            fingerprint: BlobHash::of(result.as_bytes()),
+            ..failed(tool_names::FINISH)
+        };
+        let words = Some("declared 3 times and not accepted");
+        is_stuck(&[end("a"), done("read"), end("b"), end("c")], words);
+        is_stuck(&[end("a"), done("read"), end("b"), end("c"), done("read")], None);
+        is_stuck(&[end("a"), edit("write"), end("b"), end("c")], None);
     }
 
     #[test]

@@ -31,6 +31,9 @@ const FILES_BYTES_MAX: usize = 8 * 1024;
 /// The most changed tests and restored files that are named.
 const NAMED_MAX: usize = 50;
 
+/// The most bytes of the result of a tool call beyond those that are carried out.
+pub const LEFT_OUT_BYTES: u64 = 128;
+
 /// What the words are about.
 #[derive(Clone, Debug)]
 pub struct WordsFacts {
@@ -91,6 +94,7 @@ pub fn compose(
             user(words.said(prompt_name::CARRY_OUT_ALONE, &[]))
         }
         WordsDue::NotExecuted { calls, reason } => words.not_executed(calls, reason),
+        WordsDue::LeftOut { carried_out, calls } => words.left_out(*carried_out, calls),
         WordsDue::CheckFailed { finish } => vec![of_finish(*finish, words.check_failed())],
         WordsDue::NotDone { finish } => {
             vec![of_finish(*finish, words.said(prompt_name::NOT_DONE, &[]))]
@@ -214,6 +218,23 @@ impl Words<'_> {
         }
         run_report::write_outputs(&mut text, outputs);
         text.finish()
+    }
+
+    /// The calls beyond those that were carried out have their results too.
+    fn left_out(&self, carried_out: u32, calls: &[ToolCallId]) -> Vec<ChatMessage> {
+        let result = |call: &ToolCallId| ChatMessage::Tool {
+            call: *call,
+            text: format!(
+                "not executed: it is beyond the first {carried_out} tool calls of the answer"
+            ),
+            is_error: true,
+        };
+        let all = u64::from(carried_out).saturating_add(calls.len() as u64).to_string();
+        let first = u64::from(carried_out).saturating_add(1).to_string();
+        let (done, most) = (carried_out.to_string(), TOOL_CALLS_MAX.to_string());
+        let values = [("calls", &*all), ("done", &done), ("first", &first), ("calls_max", &most)];
+        let text = self.prompts.filled(prompt_name::LEFT_OUT, &values);
+        calls.iter().map(result).chain([ChatMessage::User { text }]).collect()
     }
 
     /// Each call has its result before the next answer.
@@ -411,9 +432,28 @@ mod tests {
         let messages = said(&WordsDue::NotExecuted { calls, reason: reason.clone() }, &facts());
         assert_eq!(messages.len(), 3);
         assert!(text(&messages[1]).starts_with("not executed: it was cut"));
-        assert!(text(&messages[2]).contains("nothing in it was carried out: it was cut"));
+        let told = "Nothing of your last answer was carried out: it was cut at 8192 tokens.";
+        assert_eq!(text(&messages[2]), told);
         let messages = said(&WordsDue::NotExecuted { calls: Vec::new(), reason }, &facts());
         assert!(matches!(&messages[..], [ChatMessage::User { .. }]));
+    }
+
+    #[test]
+    fn tool_calls_beyond_those_carried_out_are_told_apart_from_them() {
+        let calls = vec![CALL, ToolCallId(Uuid::max())];
+        let messages = said(&WordsDue::LeftOut { carried_out: 16, calls }, &facts());
+        let [
+            ChatMessage::Tool { call: CALL, text: first, is_error: true },
+            ChatMessage::Tool { .. },
+            ChatMessage::User { text },
+        ] = messages.as_slice()
+        else {
+            panic!("{messages:?}")
+        };
+        assert!(first.starts_with("not executed: it is beyond the first 16"), "{first}");
+        assert!(first.len() as u64 <= LEFT_OUT_BYTES);
+        assert!(text.contains("the 18 tool calls") && text.contains("the first 16 were"), "{text}");
+        assert!(text.contains("from number 17 on, were not") && !text.contains("{{"), "{text}");
     }
 
     #[test]

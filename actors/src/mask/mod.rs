@@ -6,6 +6,9 @@
 //! value` only the value is hidden, and only if it is a long literal with letters and digits, so
 //! that code that reads a secret from elsewhere stays as it is.
 //!
+//! What a model wrote is recorded and carried out as it is, but for the values that are known as
+//! secret ([`Mask::apply_known`]).
+//!
 //! *Limits.* A secret in an encoding of its own (base64, escapes) is not recognised.
 
 mod patterns;

@@ -32,9 +32,25 @@ impl Mask {
 
     /// The text without secrets.
     pub fn apply(&self, text: &str) -> String {
+        self.hide(text, patterns::find(text))
+    }
+
+    /// The text without the values that are known as secret: what only looks like a secret stays.
+    /// For what a model wrote, which is carried out as it is.
+    pub fn apply_known(&self, text: &str) -> String {
+        self.hide(text, Vec::new())
+    }
+
+    /// Whether a text has a secret.
+    pub fn finds_in(&self, text: &str) -> bool {
+        !self.places(text, patterns::find(text)).is_empty()
+    }
+
+    /// The text without what was found in it and without the known values.
+    fn hide(&self, text: &str, found: Vec<Range<usize>>) -> String {
         let mut masked = String::with_capacity(text.len());
         let mut after = 0;
-        for secret in self.secrets(text) {
+        for secret in self.places(text, found) {
             masked.push_str(&text[after..secret.start]);
             masked.push_str(MASKED);
             after = secret.end;
@@ -43,9 +59,9 @@ impl Mask {
         masked
     }
 
-    /// The places of the secrets in a text, in order, those that overlap as one.
-    fn secrets(&self, text: &str) -> Vec<Range<usize>> {
-        let mut found = patterns::find(text);
+    /// The places of what was found in a text and of the known values, in order, those that overlap
+    /// as one.
+    fn places(&self, text: &str, mut found: Vec<Range<usize>>) -> Vec<Range<usize>> {
         for value in &self.known {
             found.extend(text.match_indices(value).map(|(at, value)| at..at + value.len()));
         }
@@ -89,6 +105,15 @@ mod tests {
         let mask = Mask::new(vec!["abcdefgh".into(), "efghijkl".into()]);
         assert_eq!(mask.apply("-abcdefghijkl-"), "-[masked]-");
         assert!(!format!("{mask:?}").contains("abcdefgh"), "{mask:?}");
+    }
+
+    #[test]
+    fn what_only_looks_like_a_secret_stays_where_known_values_alone_are_hidden() {
+        let mask = Mask::new(vec!["hunter2 hunter2".into()]);
+        let text = "api_key = \"a1b2c3d4e5f6a7b8\" # hunter2 hunter2";
+        assert_eq!(mask.apply_known(text), "api_key = \"a1b2c3d4e5f6a7b8\" # [masked]");
+        assert!(mask.finds_in(text) && mask.finds_in("hunter2 hunter2"));
+        assert!(!mask.finds_in("api_key = \"[masked]\""));
     }
 
     #[test]

@@ -110,7 +110,8 @@ pub(super) async fn perform(
     }
 }
 
-/// An answer as it is recorded, without secrets, and its message. The times are left at zero.
+/// An answer as it is recorded, and its message: exact, but for the values that are known as secret.
+/// The times are left at zero.
 ///
 /// # Errors
 /// A sentence, if it is larger than an answer may be.
@@ -129,7 +130,7 @@ fn record(
             id: place.tool(index),
             provider_id: call.provider_id,
             name: call.name,
-            arguments: mask.apply(&call.arguments),
+            arguments: mask.apply_known(&call.arguments),
         })
         .collect();
     let heads = tool_calls
@@ -140,7 +141,7 @@ fn record(
             fingerprint: call.fingerprint(),
         })
         .collect();
-    let message = ChatMessage::Assistant { text: mask.apply(&answer.text), tool_calls };
+    let message = ChatMessage::Assistant { text: mask.apply_known(&answer.text), tool_calls };
     let blob = message.to_blob().map_err(|fault| format!("the answer cannot be kept: {fault}"))?;
     let bytes = blob.bytes().len();
     if bytes > BLOB_BYTES_MAX {
@@ -177,7 +178,7 @@ mod tests {
 
     fn answer(tool_calls: Vec<AnsweredToolCall>) -> ModelAnswer {
         ModelAnswer {
-            text: "it is api_key=a1b2c3d4e5f6a7b8".into(),
+            text: "it is api_key=a1b2c3d4e5f6a7b8, not known-a-secret".into(),
             tool_calls,
             stop: StopReason::ToolCalls,
             usage: None,
@@ -190,7 +191,7 @@ mod tests {
         AnsweredToolCall {
             provider_id: Some("call_7".into()),
             name: name.into(),
-            arguments: r#"{"code":"password='a1b2c3d4e5f6a7b8'"}"#.into(),
+            arguments: r#"{"code":"password='a1b2c3d4e5f6a7b8'; known-a-secret"}"#.into(),
         }
     }
 
@@ -200,14 +201,15 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_is_kept_without_secrets_and_with_ids_of_our_own() {
+    fn an_answer_is_kept_exact_without_known_secrets_and_with_ids_of_our_own() {
         let name = "n".repeat(TOOL_NAME_CHARS_MAX + 1);
-        let recorded = record(&Mask::default(), place(5), answer(vec![call(&name), call("run")]));
+        let mask = Mask::new(vec!["known-a-secret".to_owned()]);
+        let recorded = record(&mask, place(5), answer(vec![call(&name), call("run")]));
         let (answered, blob) = recorded.unwrap();
         let kept = ChatMessage::from_bytes(blob.bytes()).unwrap();
         let ChatMessage::Assistant { text, tool_calls } = kept else { panic!("{kept:?}") };
-        assert_eq!(text, "it is api_key=[masked]");
-        assert_eq!(tool_calls[1].arguments, r#"{"code":"password='[masked]'"}"#);
+        assert_eq!(text, "it is api_key=a1b2c3d4e5f6a7b8, not [masked]");
+        assert_eq!(tool_calls[1].arguments, r#"{"code":"password='a1b2c3d4e5f6a7b8'; [masked]"}"#);
         assert_eq!(tool_calls[1].provider_id.as_deref(), Some("call_7"));
         let session = SessionId(Uuid::from_u128(5));
         let expected = [0, 1].map(|index| ToolCallId(EffectPlace::tool(3, index).id(session)));

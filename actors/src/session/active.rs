@@ -14,6 +14,7 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use super::{
+    departure::{AttemptOfCall, Departure},
     message::SessionStart,
     state::Session,
     vocabulary::{NextIds, SessionEffect},
@@ -33,6 +34,10 @@ pub struct SessionActorState {
     /// The blobs that they refer to.
     pub(super) unsaved_blobs: Vec<Blob>,
     pub(super) in_flight: HashSet<SessionEffect>,
+    /// The last attempt of a call that was taken up, and whether it has left.
+    pub(super) departing: Option<(AttemptOfCall, Departure)>,
+    /// The attempt that was under way when this actor began.
+    pub(super) found_asked: Option<AttemptOfCall>,
     /// When the session's work must be done.
     pub(super) deadline: Instant,
     /// Abandoned runs; the debugger is told once that is on disk.
@@ -59,6 +64,8 @@ impl SessionActorState {
             unsaved: Vec::new(),
             unsaved_blobs: Vec::new(),
             in_flight: HashSet::new(),
+            departing: None,
+            found_asked: None,
             deadline: Instant::now(),
             abandoned_runs: Vec::new(),
             abandoned_call: None,

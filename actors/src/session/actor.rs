@@ -112,7 +112,7 @@ impl SessionActorState {
     ) -> Result<Flow, ActorProcessingErr> {
         match request {
             SessionRequest::Cancel(reply) => {
-                let decided = self.session.decide(SessionCommand::Cancel);
+                let decided = self.cancel();
                 return self.apply_and_reply(myself, decided, reply).await;
             }
             SessionRequest::Resolve(resolution, reply) => {
@@ -166,8 +166,12 @@ impl SessionActorState {
         self.drive(myself).await
     }
 
+    fn cancel(&self) -> Result<Vec<SessionEvent>, SessionRejection> {
+        self.session.decide(SessionCommand::Cancel { may_be_sent: self.hold_attempt() })
+    }
+
     fn expire(&mut self) -> Result<(), ActorProcessingErr> {
-        match self.session.decide(SessionCommand::Expire) {
+        match self.session.decide(SessionCommand::Expire { may_be_sent: self.hold_attempt() }) {
             Ok(events) => self.stage(events),
             Err(_) => Ok(()),
         }
@@ -184,6 +188,7 @@ impl SessionActorState {
         if may_exist && let Some(folded) = story::fold(&*deps.journal, *id).await? {
             self.session = folded.session;
             self.version = folded.version;
+            self.found_asked = self.asked();
             self.planned_at = story::planned_at(&folded.recorded);
             if let Some(first) = folded.recorded.into_iter().next() {
                 traceparent = first.trail.traceparent;
@@ -210,7 +215,7 @@ impl SessionActorState {
             if let Some(reply) = sessions.early_cancel(self.start.id) {
                 // Cancelled before it resumed: no step begins again.
                 sessions.actor_started(self.start.id, myself.get_derived());
-                let decided = self.session.decide(SessionCommand::Cancel);
+                let decided = self.cancel();
                 return self.apply_and_reply(myself, decided, reply).await;
             }
             if self.session.model().is_some() && self.session.concluded().is_none() {

@@ -128,11 +128,23 @@ impl Session {
         events
     }
 
-    /// Skips or fails the steps that are not over, and concludes the session.
+    /// Skips or fails the steps that are not over, and concludes the session. An attempt of a call
+    /// under way may have reached the provider.
     pub(super) fn give_up(&self, end: SessionEnd, reason: &str) -> Vec<SessionEvent> {
+        self.give_up_attempt(end, reason, true)
+    }
+
+    /// As [`Self::give_up`]; `may_be_sent` says whether an attempt under way may have reached the
+    /// provider.
+    fn give_up_attempt(
+        &self,
+        end: SessionEnd,
+        reason: &str,
+        may_be_sent: bool,
+    ) -> Vec<SessionEvent> {
         let mut state = self.clone();
         let mut events = Vec::new();
-        if let Some(failed) = self.attempt_given_up(reason)
+        if let Some(failed) = self.attempt_given_up(reason, may_be_sent)
             && state.evolve(&failed).is_ok()
         {
             events.push(failed);
@@ -190,13 +202,15 @@ impl Decider for Session {
                 }
                 Ok(self.resume(count, repeatable, next))
             }
-            SessionCommand::Cancel => Ok(self.give_up(SessionEnd::Cancelled, "cancelled")),
-            SessionCommand::Expire => {
+            SessionCommand::Cancel { may_be_sent } => {
+                Ok(self.give_up_attempt(SessionEnd::Cancelled, "cancelled", may_be_sent))
+            }
+            SessionCommand::Expire { may_be_sent } => {
                 let reason = match self.conversation {
                     Some(_) => "its time is over: raise `model_session_ms_max`, or split the goal",
                     None => "the session's deadline passed",
                 };
-                Ok(self.give_up(SessionEnd::Expired, reason))
+                Ok(self.give_up_attempt(SessionEnd::Expired, reason, may_be_sent))
             }
             SessionCommand::ExpireStep { step, next } => match self.dispatched() {
                 Some((running, ..)) if running == step => {

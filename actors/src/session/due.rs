@@ -1,8 +1,8 @@
 //! What is due in a session with a model: the one next thing that follows from its state.
 
 use ai_factory_schemas::{
+    chat::StopReason,
     check::CheckMoment,
-    limit::TOOL_CALLS_MAX,
     model::{ModelErrorClass, Reservation, SessionModel},
     session::{SessionEnd, SessionStatus},
     turn::TurnPurpose,
@@ -294,10 +294,16 @@ impl Parts<'_> {
             });
         }
         if !answer.is_complete() {
-            return not_executed(&format!(
-                "the answer ended before it was complete ({})",
-                finished.stop
-            ));
+            return not_executed(match finished.stop {
+                StopReason::Refusal => {
+                    "the model refused to answer. Go on with the goal as far as you can; if you cannot go \
+                     on, call `finish` and say why"
+                }
+                _ => {
+                    "the answer was cut before it was complete. Answer again, with less in one answer: \
+                     one tool call, and large files in parts"
+                }
+            });
         }
         if finished.tool_calls.is_empty() {
             return not_executed("the answer is empty: call a tool, or `finish`");
@@ -305,7 +311,9 @@ impl Parts<'_> {
         if left_out.is_empty() {
             return None;
         }
-        not_executed(&format!("at most {TOOL_CALLS_MAX} tool calls of an answer are carried out"))
+        let carried_out = finished.tool_calls.len().saturating_sub(left_out.len());
+        let carried_out = u32::try_from(carried_out).unwrap_or(u32::MAX);
+        Some(WordsDue::LeftOut { carried_out, calls: left_out })
     }
 
     /// A reason, with what was tried.

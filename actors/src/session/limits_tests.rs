@@ -41,7 +41,7 @@ fn a_call_that_does_not_fit_the_budget_waits_for_a_larger_one() {
     let needs: u64 =
         told.split("--add-tokens ").nth(1).unwrap().trim_end_matches('`').parse().unwrap();
     assert!(told.contains(&format!("ai-factory budget {SESSION} --add-tokens")), "{told}");
-    assert!(script.state.decide(SessionCommand::Cancel).is_ok());
+    assert!(script.state.decide(SessionCommand::Cancel { may_be_sent: true }).is_ok());
     // A waiting session has nothing to resume.
     let before = script.stream.len();
     script.resume();
@@ -134,7 +134,9 @@ fn the_days_budget_is_waited_for_and_does_not_count_as_a_failure() {
 
 #[test]
 fn a_session_that_is_given_up_leaves_no_reservation_uncounted() {
-    for command in [SessionCommand::Cancel, SessionCommand::Expire] {
+    let may_be_sent = true;
+    for command in [SessionCommand::Cancel { may_be_sent }, SessionCommand::Expire { may_be_sent }]
+    {
         let mut script = Script::at_work(terms(), true);
         let before = script.state.model_use().unwrap().budget;
         script.decide(command);
@@ -144,6 +146,24 @@ fn a_session_that_is_given_up_leaves_no_reservation_uncounted() {
         let names = script.names();
         assert_eq!(names[names.len() - 2..], ["session.turn_failed", "session.concluded"]);
         assert_eq!(script.concluded().status, SessionStatus::Error);
+    }
+}
+
+#[test]
+fn an_attempt_that_never_left_is_charged_nothing_when_the_session_is_given_up() {
+    let may_be_sent = false;
+    for command in [SessionCommand::Cancel { may_be_sent }, SessionCommand::Expire { may_be_sent }]
+    {
+        let mut script = Script::at_work(terms(), false);
+        script.go(&[Say::Fail(ModelErrorClass::Overloaded)]);
+        assert!(
+            matches!(script.pending(), Some(SessionEffect::Call { attempt: 2, delay_ms, .. }) if delay_ms > 0)
+        );
+        let before = script.state.model_use().unwrap().budget;
+        script.decide(command);
+        let after = script.state.model_use().unwrap().budget;
+        assert!(before.tokens_reserved > 0);
+        assert_eq!((after.tokens_spent, after.tokens_reserved), (before.tokens_spent, 0));
     }
 }
 

@@ -8,6 +8,7 @@ pub mod budget;
 pub mod calls;
 mod check;
 mod decider;
+pub mod departure;
 mod due;
 #[cfg(test)]
 mod limits_tests;

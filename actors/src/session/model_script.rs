@@ -252,7 +252,9 @@ impl Script {
             SessionEffect::Propose => SessionOutcome::Proposed { plan: plan(), next: NEXT },
             SessionEffect::Prepare { turn, words } => {
                 let results = match words {
-                    WordsDue::NotExecuted { calls, .. } => calls.len() as u64,
+                    WordsDue::NotExecuted { calls, .. } | WordsDue::LeftOut { calls, .. } => {
+                        calls.len() as u64
+                    }
                     _ => 0,
                 };
                 let words = (0..=results).map(|at| message(&format!("w{turn} {at}"), 40));

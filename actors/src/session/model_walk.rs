@@ -50,7 +50,9 @@ fn following(script: &Script) -> Vec<Script> {
         return all;
     }
     step(&|next| next.resume());
-    step(&|next| next.decide(SessionCommand::Cancel));
+    for may_be_sent in [true, false] {
+        step(&|next| next.decide(SessionCommand::Cancel { may_be_sent }));
+    }
     step(&|next| next.decide(SessionCommand::RetryTurn { next: NEXT }));
     if script.state.open_question().is_some() {
         step(&|next| next.answer());
@@ -320,7 +322,11 @@ fn wait(script: &mut Script, random: &mut Random, raised: &mut u32) {
         };
         script.decide(SessionCommand::ChangeBudget { budget, by: None, next: NEXT });
     } else {
-        script.decide(random.one(&[SessionCommand::Cancel, SessionCommand::Expire]));
+        let may_be_sent = random.percent(50);
+        script.decide(random.one(&[
+            SessionCommand::Cancel { may_be_sent },
+            SessionCommand::Expire { may_be_sent },
+        ]));
     }
 }
 

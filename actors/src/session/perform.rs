@@ -22,6 +22,7 @@ use tokio::time::{Instant, timeout_at};
 use tracing::Span;
 
 use super::{
+    departure::Departure,
     message::PerformedEffect,
     pause::pause,
     perform_model::ModelEffect,
@@ -36,13 +37,13 @@ const QUESTION_MAX: Duration = Duration::from_secs(30);
 /// Tries of a request after transient refusals.
 const QUESTION_TRIES_MAX: u32 = 5;
 
-/// Performs one effect to its end.
+/// Performs one effect to its end; an attempt of a call that is held back has none.
 pub fn effect(
     deps: Arc<Deps>,
     trail: Trail,
     id: SessionId,
     effect: SessionEffect,
-    session: &Session,
+    (session, departure): (&Session, Departure),
 ) -> impl Future<Output = PerformedEffect> + Send + 'static {
     let goal = session.opened().map(|opened| (opened.goal.clone(), opened.task_type));
     let request_id = session.opened().map(|opened| opened.request_id.clone());
@@ -51,7 +52,7 @@ pub fn effect(
         _ => None,
     };
     let terms = RunTerms::of(session);
-    let of_model = ModelEffect::of(session);
+    let of_model = ModelEffect::of(session, departure);
     async move {
         let mut headers = Headers::default();
         headers.set(header::CORRELATION, id.to_string());

@@ -6,6 +6,7 @@ use ai_factory_ports::bus::Headers;
 use ai_factory_schemas::{model::SessionModel, problem::Problem, text::Blob};
 
 use super::{
+    departure::Departure,
     message::PerformedEffect,
     state::Session,
     vocabulary::{NextIds, SessionEffect, SessionOutcome},
@@ -22,8 +23,10 @@ use crate::{
     deps::Deps,
 };
 
-/// What effects of turns need: the session as it is when they begin, and its terms.
+/// What effects of turns need: the session as it is when they begin, its terms, and what tells
+/// whether an attempt of a call has left.
 pub(super) struct ModelEffect {
+    departure: Departure,
     session: Box<Session>,
     terms: Box<SessionModel>,
 }
@@ -43,9 +46,9 @@ impl OfTurn {
 
 impl ModelEffect {
     /// `None` for a session without a model.
-    pub(super) fn of(session: &Session) -> Option<Self> {
+    pub(super) fn of(session: &Session, departure: Departure) -> Option<Self> {
         let terms = Box::new(session.model()?.clone());
-        Some(Self { session: Box::new(session.clone()), terms })
+        Some(Self { departure, session: Box::new(session.clone()), terms })
     }
 
     pub(super) async fn perform(
@@ -81,7 +84,8 @@ impl ModelEffect {
                 Ok(OfTurn::new(SessionOutcome::Shortened { turn: *turn, replaced, next }, blobs))
             }
             SessionEffect::Call { call_id, attempt, delay_ms, .. } => {
-                let of = (*call_id, *attempt, Duration::from_millis(*delay_ms));
+                let delay = (Duration::from_millis(*delay_ms), &self.departure);
+                let of = (*call_id, *attempt, delay);
                 let asked = call::ask(deps, headers, next.session, session, terms, of).await?;
                 let TurnAsked { end, waited } = asked;
                 let outcome = match end {

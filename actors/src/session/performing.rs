@@ -2,7 +2,7 @@
 
 use std::{panic::AssertUnwindSafe, sync::Arc, time::Duration};
 
-use futures_util::FutureExt as _;
+use futures_util::{FutureExt as _, stream::FuturesUnordered};
 use ractor::ActorRef;
 use tokio::time::Instant;
 use tracing::Instrument as _;
@@ -37,17 +37,19 @@ impl SessionActorState {
             _ => (deadline, SessionMessage::Expired),
         };
         self.in_flight.extend(effects.iter().cloned());
-        let performing = effects.into_iter().map(|effect| {
-            let span = perform::span(&effect);
+        let performing = FuturesUnordered::new();
+        for effect in effects {
+            let (span, departure) = (perform::span(&effect), self.departure(&effect));
             let (deps, trail) = (Arc::clone(&self.start.deps), self.trail.clone());
-            perform::effect(deps, trail, self.start.id, effect, &self.session).instrument(span)
-        });
+            let effect =
+                perform::effect(deps, trail, self.start.id, effect, (&self.session, departure));
+            performing.push(effect.instrument(span));
+        }
         let actor = myself.clone();
         let send = move |message| {
             note_hand_over("session");
             let _ = actor.cast(message);
         };
-        let performing = performing.collect();
         self.tasks.spawn(async move {
             let is_in_time = perform::together(performing, deadline, |performed| {
                 send(SessionMessage::Performed(performed));

@@ -226,8 +226,10 @@ fn ends(state: &Session, next: NextIds, rest: &[SessionEvent]) -> Vec<Input> {
     });
     let reason = reason.unwrap_or_default();
     let mut ends = vec![
-        Command(SessionCommand::Cancel),
-        Command(SessionCommand::Expire),
+        Command(SessionCommand::Cancel { may_be_sent: true }),
+        Command(SessionCommand::Cancel { may_be_sent: false }),
+        Command(SessionCommand::Expire { may_be_sent: true }),
+        Command(SessionCommand::Expire { may_be_sent: false }),
         Command(SessionCommand::Resume {
             repeatable: true,
             resumes_max: state.resumes(),

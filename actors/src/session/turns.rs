@@ -161,19 +161,24 @@ impl Session {
         }
     }
 
-    /// The attempt under way as failed: whether it was answered is unknown, and it is charged
-    /// whole.
-    pub(super) fn attempt_given_up(&self, reason: &str) -> Option<SessionEvent> {
+    /// The attempt under way as failed. If it may have been sent, whether it was answered is
+    /// unknown, and it is charged whole; else it is charged nothing.
+    pub(super) fn attempt_given_up(&self, reason: &str, may_be_sent: bool) -> Option<SessionEvent> {
         let turn = self.conversation()?.turn().filter(|turn| turn.state == TurnState::Asked)?;
+        let (class, charged) = if may_be_sent {
+            (ModelErrorClass::Unknown, Charge::whole(&turn.reserved))
+        } else {
+            (ModelErrorClass::Cancelled, Charge::nothing())
+        };
         Some(
             TurnFailed {
                 turn: turn.number,
                 call_id: turn.call_id,
                 attempt: turn.attempt,
-                class: ModelErrorClass::Unknown,
+                class,
                 reason: reason.to_owned(),
                 retry_after_ms: None,
-                charged: Charge::whole(&turn.reserved),
+                charged,
             }
             .into(),
         )

@@ -38,9 +38,15 @@ pub enum SessionCommand {
         next: NextIds,
     },
     /// Cancel.
-    Cancel,
+    Cancel {
+        /// Whether the attempt of a call under way may have reached the provider.
+        may_be_sent: bool,
+    },
     /// The session's deadline passed.
-    Expire,
+    Expire {
+        /// As above.
+        may_be_sent: bool,
+    },
     /// A step's deadline passed.
     ExpireStep {
         /// The step.
@@ -102,6 +108,13 @@ pub enum WordsDue {
         calls: Vec<ToolCallId>,
         /// Why.
         reason: String,
+    },
+    /// The last answer has more tool calls than are carried out: the first ones were, these were not.
+    LeftOut {
+        /// How many were carried out.
+        carried_out: u32,
+        /// Those that were not, in their order.
+        calls: Vec<ToolCallId>,
     },
     /// The check of the last end failed.
     CheckFailed {

@@ -9,6 +9,7 @@ use ai_factory_schemas::{
 };
 
 use super::{state::Session, vocabulary::WordsDue};
+use crate::agent::words::LEFT_OUT_BYTES;
 
 /// JSON around the texts of a turn's words.
 const FRAME_BYTES: u64 = 1024;
@@ -32,6 +33,10 @@ pub(super) fn most(session: &Session, terms: &SessionModel, words: &WordsDue) ->
             let each = json_bytes(reason).saturating_add(MESSAGE_FRAME_BYTES);
             let calls = calls.len() as u64;
             (calls.saturating_add(1).saturating_mul(each), calls)
+        }
+        WordsDue::LeftOut { calls, .. } => {
+            let calls = calls.len() as u64;
+            (calls.saturating_mul(LEFT_OUT_BYTES + MESSAGE_FRAME_BYTES), calls)
         }
         WordsDue::CheckFailed { .. } => (session.last_check().map_or(0, output), 1),
         WordsDue::NotDone { .. } => (0, 1),

@@ -1,6 +1,6 @@
 //! One attempt of a model call, asked of the actor `model`.
 
-use std::time::Duration;
+use std::{future::pending, time::Duration};
 
 use ai_factory_ports::{
     bus::{Headers, header},
@@ -23,7 +23,7 @@ use super::message;
 use crate::{
     agent::{plan::plan_of, tools::finish::finish_of, turn::Turn},
     deps::Deps,
-    session::{pause::pause, state::Session},
+    session::{departure::Departure, pause::pause, state::Session},
 };
 
 /// The end of an attempt.
@@ -48,14 +48,15 @@ pub struct TurnAsked {
 }
 
 /// Asks the model, after a wait. Refusals of a moment are tried again: the actor of the model knows
-/// the attempt. The session's deadline ends the wait.
+/// the attempt. The session's deadline ends the wait. An attempt that is held back is not made, and
+/// has no end.
 pub async fn ask(
     deps: &Deps,
     mut headers: Headers,
     id: SessionId,
     session: &Session,
     terms: &SessionModel,
-    (call_id, attempt, delay): (CallId, u32, Duration),
+    (call_id, attempt, (delay, departure)): (CallId, u32, (Duration, &Departure)),
 ) -> Result<TurnAsked, Problem> {
     let turn = session.conversation().and_then(|conversation| conversation.turn());
     let turn = turn.filter(|turn| (turn.call_id, turn.attempt) == (call_id, attempt));
@@ -64,6 +65,10 @@ pub async fn ask(
         return Err(Problem::internal(format!("the call {call_id} is not under way")));
     };
     sleep(delay).await;
+    if !departure.leave() {
+        // The session is over: nobody waits for the answer.
+        return pending().await;
+    }
     headers.set(header::OUTPUTS, header::RECORDED);
     let wait_max = Duration::from_millis(terms.limits.session_ms_max);
     let completed: Completed = loop {

@@ -17,7 +17,7 @@ use crate::{
         tool_names::{EDIT_FILE, READ_FILE, WRITE_FILE},
     },
     deps::Deps,
-    mask::Mask,
+    mask::{MASKED, Mask},
 };
 
 /// The most places of a text that are named.
@@ -149,7 +149,11 @@ fn not_found(text: &mut FencedWriter<'_>, name: &str, content: &str, old: &str) 
         let at = format!("\n{bare}\n").find(&format!("\n{wanted}\n"))?;
         Some(bare[..at].matches('\n').count())
     };
-    if first.is_empty() {
+    if old.contains(MASKED) {
+        text.say(format!(
+            "{lead} The file has a secret where you were shown {MASKED}: replace the text before or after it."
+        ));
+    } else if first.is_empty() {
         text.say(format!("{lead} Read the file first with `{READ_FILE}`."));
     } else if let Some(start) = start_of(&wanted) {
         let end = start + wanted.lines().count();
@@ -229,6 +233,7 @@ mod tests {
             (lines, "class A:", "what you expect is not in it"),
             (lines, "   \n ", "Read the file first"),
             ("", "a", "what you expect is not in it"),
+            ("key = a1b2", "key = [masked]", "replace the text before or after it"),
         ] {
             let (end, after) = edited_of(content, old, "new");
             assert_eq!(end.outcome, ToolOutcome::Failed, "{}", end.text.as_str());

@@ -18,10 +18,10 @@ use super::{
 use crate::{
     agent::{
         fences::{FencedText, FencedWriter},
-        tool_names::{LIST_FILES, WRITE_FILE},
+        tool_names::{EDIT_FILE, LIST_FILES, WRITE_FILE},
     },
     deps::Deps,
-    mask::Mask,
+    mask::{MASKED, Mask},
     workspace::contents,
 };
 
@@ -38,20 +38,51 @@ struct WriteArguments {
 }
 
 /// Carries out a call of `write_file`.
-pub(super) fn write(deps: &Deps, terms: &ToolTerms, arguments: &str) -> ToolEnd {
-    write_file(&terms.files, &deps.limits.workspace, arguments, &deps.mask)
+pub(super) async fn write(deps: &Deps, terms: &ToolTerms, arguments: &str) -> ToolEnd {
+    let mask = &*deps.mask;
+    let wanted: WriteArguments = match arguments::read(WRITE_FILE, arguments) {
+        Ok(wanted) => wanted,
+        Err(fault) => return ToolEnd::sentence(ToolOutcome::Invalid, fault, mask),
+    };
+    if let Some(file) = terms.files.files.get(&wanted.path)
+        && wanted.content.contains(MASKED)
+    {
+        match load(&*deps.journal, &wanted.path, file).await {
+            Ok(present) if loses_secret(&present, &wanted.content, mask) => {
+                return masked(&wanted.path, mask);
+            }
+            Ok(_) => {}
+            Err(fault) => return fault.end(&wanted.path, FencedWriter::new(mask)),
+        }
+    }
+    write_file(&terms.files, &deps.limits.workspace, wanted, mask)
+}
+
+/// Whether a content has the mark of a hidden secret where the present file has the secret.
+fn loses_secret(present: &[u8], content: &str, mask: &Mask) -> bool {
+    let marks = |text: &str| text.matches(MASKED).count();
+    let Some(present) = as_text(present) else { return false };
+    mask.finds_in(present) && marks(content) > marks(present)
+}
+
+/// The end of a call that would replace a secret by its mark.
+fn masked(path: &str, mask: &Mask) -> ToolEnd {
+    let mut text = FencedWriter::new(mask);
+    let name = file_name(&text, path);
+    text.say(format!(
+        "Nothing was written: {name} has a secret where you were shown {MASKED}, and it would be lost. Change the \
+         parts around it with `{EDIT_FILE}`; its `old_text` cannot contain {MASKED}."
+    ));
+    ToolEnd::new(ToolOutcome::Failed, text.finish())
 }
 
 fn write_file(
     files: &WorkspaceManifest,
     limits: &WorkspaceLimits,
-    arguments: &str,
+    wanted: WriteArguments,
     mask: &Mask,
 ) -> ToolEnd {
-    let WriteArguments { path, content } = match arguments::read(WRITE_FILE, arguments) {
-        Ok(read) => read,
-        Err(fault) => return ToolEnd::sentence(ToolOutcome::Invalid, fault, mask),
-    };
+    let WriteArguments { path, content } = wanted;
     let bytes = content.len();
     let is_new = !files.files.contains_key(&path);
     let mut text = FencedWriter::new(mask);
@@ -211,7 +242,23 @@ mod tests {
 
     fn written(files: &WorkspaceManifest, arguments: &Value) -> ToolEnd {
         let limits = WorkspaceLimits { files_max: 3, file_bytes_max: 10, bytes_max: 15 };
-        write_file(files, &limits, &arguments.to_string(), &Mask::default())
+        match arguments::read(WRITE_FILE, &arguments.to_string()) {
+            Ok(wanted) => write_file(files, &limits, wanted, &Mask::default()),
+            Err(fault) => ToolEnd::sentence(ToolOutcome::Invalid, fault, &Mask::default()),
+        }
+    }
+
+    #[test]
+    fn a_secret_in_the_present_file_is_not_replaced_by_its_mark() {
+        let mask = Mask::default();
+        let secret = b"url = 1\napi_key = \"a1b2c3d4e5f6a7b8\"\n";
+        assert!(loses_secret(secret, "url = 2\napi_key = \"[masked]\"\n", &mask));
+        assert!(!loses_secret(secret, "url = 2\napi_key = \"a1b2c3d4e5f6a7b8\"\n", &mask));
+        assert!(!loses_secret(b"say(\"[masked]\")", "tell(\"[masked]\")", &mask));
+        assert!(!loses_secret(b"\0api_key=a1b2c3d4e5f6a7b8", "[masked]", &mask));
+        let end = masked("a.py", &mask);
+        assert_eq!(end.outcome, ToolOutcome::Failed);
+        assert!(end.text.as_str().contains("`edit_file`") && end.workspace.is_none());
     }
 
     #[test]

@@ -75,7 +75,7 @@ pub async fn perform(
             Err(fault) => ToolEnd::sentence(ToolOutcome::Invalid, fault, &deps.mask),
         },
         RUN => run::perform(deps, terms, &call.arguments).await?,
-        WRITE_FILE => files::write(deps, terms, &call.arguments),
+        WRITE_FILE => files::write(deps, terms, &call.arguments).await,
         EDIT_FILE => edit::perform(deps, terms, &call.arguments).await,
         READ_FILE => read::perform(deps, terms, &call.arguments).await,
         LIST_FILES => listing::perform(terms, &call.arguments, &deps.mask),

@@ -163,7 +163,8 @@ fn finish() -> ToolSpec {
         },
         "files": {
             "type": "array",
-            "description": "Paths of the files that the person should look at. Strings"
+            "items": { "type": "string" },
+            "description": "Paths of the files that the person should look at"
         },
     });
     let description = "Ends the work. Call it alone, when the goal is done and you have seen that it is, or when you \
@@ -176,7 +177,7 @@ mod tests {
     use super::*;
     use crate::agent::tool_names;
 
-    const KEYWORDS: [&str; 5] = ["type", "properties", "required", "enum", "description"];
+    const KEYWORDS: [&str; 6] = ["type", "properties", "required", "items", "enum", "description"];
 
     fn check(schema: &Value) {
         for (keyword, value) in schema.as_object().unwrap() {
@@ -186,6 +187,9 @@ mod tests {
             }
         }
         assert!(schema["type"].is_string());
+        // Providers refuse a list that does not say of what it is.
+        assert_eq!(schema["type"] == "array", schema.get("items").is_some(), "{schema}");
+        schema.get("items").into_iter().for_each(check);
     }
 
     #[test]
@@ -197,6 +201,11 @@ mod tests {
                 assert!(known.contains_key(required.as_str().unwrap()), "{}", spec.name);
             }
         }
+    }
+
+    #[test]
+    fn the_schema_of_a_plan_has_no_other_keyword_either() {
+        check(&crate::agent::plan::schema());
     }
 
     #[test]
