@@ -2,7 +2,7 @@
 //!
 //! An implementation promises:
 //! - without a configured model it opens no socket, and nothing that it is given leaves the
-//!   machine;
+//!   machine, but for a session that recorded a model of its own;
 //! - [`Model::complete`] makes one attempt: it repeats nothing, follows no redirect, and uses no
 //!   proxy of the environment;
 //! - every failure has one class and a sentence that says what to do; an answer that broke off, or
@@ -120,6 +120,17 @@ pub trait Model: Send + Sync + 'static {
     /// A sentence, if another model than the named one is configured.
     fn endpoint(&self, named: Option<&str>) -> Result<Option<ModelEndpoint>, String>;
 
+    /// Whether this process can ask that model, which may be one that a session recorded: whether
+    /// its address can be read and the key that it needs is known, or its recording can be played.
+    /// Opens no connection; may read a file.
+    ///
+    /// # Errors
+    /// A sentence that says what to set.
+    fn check(&self, endpoint: &ModelEndpoint) -> Result<(), String> {
+        let _ = endpoint;
+        Ok(())
+    }
+
     /// What the server tells about the model, asked for at most once for each endpoint.
     async fn facts(&self, endpoint: &ModelEndpoint) -> Result<ModelFacts, ModelError>;
 
@@ -144,6 +155,10 @@ impl Model for NoModel {
                 "the model `{name}` is not configured: set `model` to it, or leave `model` out of the request"
             )),
         }
+    }
+
+    fn check(&self, _: &ModelEndpoint) -> Result<(), String> {
+        Err(none().reason)
     }
 
     async fn facts(&self, _: &ModelEndpoint) -> Result<ModelFacts, ModelError> {

@@ -8,6 +8,7 @@ use ai_factory_schemas::{
     envelope::Recorded,
     event::Event,
     id::SessionId,
+    problem::Problem,
     request::SessionSelector,
     session::{SessionEvent, SessionPhase, SessionStatus, WaitReason},
     subject::{Operation, operation},
@@ -108,7 +109,8 @@ pub(crate) fn request_and_follow(
 }
 
 /// Shows progress until each session has ended or waits for a decision; returns their rows.
-/// Everything recorded up to then is shown.
+/// Everything recorded up to then is shown. A session that the factory refuses to go on with is told
+/// of; if all are refused, that is the error.
 pub(crate) async fn until_ended(
     factory: &Factory,
     output: &Output,
@@ -119,7 +121,7 @@ pub(crate) async fn until_ended(
     let wanted: HashSet<_> = sessions.iter().copied().collect();
     // What a session with a model waits for is not told by its row alone.
     let mut waits = FuturesUnordered::new();
-    let mut pausing = HashSet::new();
+    let (mut pausing, mut refused) = (HashSet::new(), Vec::new());
     for id in sessions {
         if factory.views.session(*id).await?.is_some_and(|row| row.budget.is_some()) {
             waits.push(until_it_waits(factory, *id));
@@ -142,11 +144,20 @@ pub(crate) async fn until_ended(
         progress.under_way(under_way);
         tokio::select! {
             () = events.changed() => {}
-            Some(id) = waits.next() => {
+            Some((id, problem)) = waits.next() => {
                 pausing.insert(id);
+                refused.extend(problem);
             }
             () = tokio::time::sleep(Duration::from_millis(LOOK_MS)) => {}
         }
+    }
+    if refused.len() == sessions.len()
+        && let Some(problem) = refused.pop()
+    {
+        return Err(problem.into());
+    }
+    for problem in refused {
+        progress.aside(|| output.error(&problem.sentence()));
     }
     let mut rows = Vec::with_capacity(sessions.len());
     for id in sessions {
@@ -157,15 +168,16 @@ pub(crate) async fn until_ended(
     Ok(rows)
 }
 
-/// Resolves when a session is over or waits for somebody.
-async fn until_it_waits(factory: &Factory, id: SessionId) -> SessionId {
+/// Resolves when a session is over or waits for somebody, or the factory refuses to go on with it.
+async fn until_it_waits(factory: &Factory, id: SessionId) -> (SessionId, Option<Problem>) {
     let (which, none) = (SessionSelector::id(id), Headers::default());
     let wait = operation::SUPERVISOR_WAIT;
     let told: Result<GoalAnswer, _> = factory.call(wait, &which, none, WAIT_MAX).await;
-    if let Err(problem) = told {
+    let problem = told.err().filter(|problem| problem.status == 409);
+    if let Some(problem) = &problem {
         tracing::debug!(%id, %problem, "a session could not be waited for");
     }
-    id
+    (id, problem)
 }
 
 fn show(

@@ -1,6 +1,6 @@
-//! The model of the settings: the port.
+//! The model of the settings, and those that sessions recorded: the port.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, path::Path, sync::Arc};
 
 use ai_factory_ports::model::{Model, ModelAnswer, ModelCall, ModelError, ModelFacts, TokenSink};
 use ai_factory_schemas::{
@@ -23,7 +23,7 @@ use super::{
     key_policy::{Keys, own},
     messages::Messages,
     recording::Recording,
-    settings::{ModelSettings, Resolved, check_name, is_none, resolve},
+    settings::{ModelSettings, Resolved, check_name, is_none, recording_of, resolve},
     sse::EventReader,
     text_protocol::{self, ProseSink},
 };
@@ -36,10 +36,12 @@ const REFUSAL_BYTES_MAX: usize = 64 * 1024;
 /// all of it.
 const BYTES_A_TOKEN_MAX: u64 = 12;
 
-/// The model of the settings.
+/// The model of the settings. Serves every model that a session recorded, too, whether or not one
+/// is set.
 pub struct ConfiguredModel {
     endpoint: Option<ModelEndpoint>,
-    recording: Option<Recording>,
+    /// Recordings that were read, by the names of their models.
+    recordings: Mutex<HashMap<String, Arc<Recording>>>,
     keys: Keys,
     limits: TimeLimits,
     client: ModelClient,
@@ -53,10 +55,10 @@ impl ConfiguredModel {
     /// # Errors
     /// A sentence that says which setting to correct.
     pub fn new(settings: &ModelSettings) -> Result<Self, String> {
-        let Resolved { endpoint, recording, keys } = resolve(settings)?;
-        Ok(Self {
+        let Resolved { endpoint, keys } = resolve(settings)?;
+        let configured = Self {
             endpoint,
-            recording: recording.as_deref().map(Recording::open).transpose()?,
+            recordings: Mutex::default(),
             keys,
             limits: TimeLimits {
                 connect: settings.connect_max,
@@ -65,7 +67,9 @@ impl ConfiguredModel {
             },
             client: ModelClient::default(),
             facts: Mutex::default(),
-        })
+        };
+        configured.endpoint.iter().try_for_each(|endpoint| configured.check(endpoint))?;
+        Ok(configured)
     }
 
     /// The failure without any key in it.
@@ -74,14 +78,14 @@ impl ConfiguredModel {
         error
     }
 
-    fn is_configured(&self) -> Result<(), ModelError> {
-        if self.endpoint.is_some() {
-            return Ok(());
+    /// The recording of that name, read at its first use.
+    fn recording(&self, model: &str) -> Result<Arc<Recording>, String> {
+        if let Some(known) = self.recordings.lock().get(model) {
+            return Ok(Arc::clone(known));
         }
-        Err(ModelError::new(
-            ModelErrorClass::NoSuchModel,
-            "no model is configured: set `model`, such as `ollama/qwen3`",
-        ))
+        let recording = Arc::new(Recording::open(Path::new(recording_of(model)?))?);
+        self.recordings.lock().insert(model.to_owned(), Arc::clone(&recording));
+        Ok(recording)
     }
 
     /// One attempt over HTTP.
@@ -171,7 +175,6 @@ impl ConfiguredModel {
         call: ModelCall,
         sink: &mut dyn TokenSink,
     ) -> Result<ModelAnswer, ModelError> {
-        self.is_configured()?;
         let Some(dialect) = dialect(call.endpoint.protocol) else {
             let answer = self.play(&call)?;
             sink.text(&answer.text);
@@ -188,19 +191,13 @@ impl ConfiguredModel {
     }
 
     fn play(&self, call: &ModelCall) -> Result<ModelAnswer, ModelError> {
-        let recording = self.recording.as_ref();
-        let configured = self.endpoint.as_ref().map(|endpoint| &endpoint.model);
-        match recording.filter(|_| configured == Some(&call.endpoint.model)) {
-            Some(recording) => recording.play(call),
-            None => Err(ModelError::new(
-                ModelErrorClass::NotRecorded,
-                format!("`{0}` is not configured: set `model` to `{0}`", call.endpoint.model),
-            )),
-        }
+        let recording = self.recording(&call.endpoint.model);
+        recording
+            .map_err(|reason| ModelError::new(ModelErrorClass::NotRecorded, reason))?
+            .play(call)
     }
 
     async fn told(&self, endpoint: &ModelEndpoint) -> Result<ModelFacts, ModelError> {
-        self.is_configured()?;
         let Some(dialect) = dialect(endpoint.protocol) else {
             return Ok(ModelFacts::default());
         };
@@ -294,6 +291,14 @@ impl Model for ConfiguredModel {
         })
     }
 
+    fn check(&self, endpoint: &ModelEndpoint) -> Result<(), String> {
+        if endpoint.protocol == ModelProtocol::Recording {
+            return self.recording(&endpoint.model).map(|_| ());
+        }
+        let url = parsed(endpoint).map_err(|error| error.reason)?;
+        self.keys.check(endpoint, &url).map_err(|error| error.reason)
+    }
+
     async fn facts(&self, endpoint: &ModelEndpoint) -> Result<ModelFacts, ModelError> {
         self.told(endpoint).await.map_err(|error| self.hidden(error))
     }
@@ -308,5 +313,65 @@ impl Model for ConfiguredModel {
             *name = hide(name, self.keys.all());
         }
         Ok(answer)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn endpoint(model: &str, url: &str) -> ModelEndpoint {
+        let protocol = match url {
+            "" => ModelProtocol::Recording,
+            _ => ModelProtocol::ChatCompletions,
+        };
+        let (model, url) = (model.to_owned(), url.to_owned());
+        ModelEndpoint { model, url, protocol, tools: ToolProtocol::Native }
+    }
+
+    fn checked(settings: ModelSettings, model: &str, url: &str) -> Result<(), String> {
+        ConfiguredModel::new(&settings).unwrap().check(&endpoint(model, url))
+    }
+
+    fn keyed(model: &str, url: Option<&str>, key: Option<&str>) -> ModelSettings {
+        ModelSettings {
+            model: model.to_owned(),
+            url: url.map(str::to_owned),
+            key: key.map(str::to_owned),
+            ..ModelSettings::default()
+        }
+    }
+
+    #[test]
+    fn a_recorded_model_is_asked_without_a_configured_one_if_its_key_is_known() {
+        let none = || keyed("", None, None);
+        assert!(ConfiguredModel::new(&none()).unwrap().endpoint(None).unwrap().is_none());
+        checked(none(), "ollama/x", "http://127.0.0.1:11434/v1").unwrap();
+        let own = "https://api.openai.com/v1";
+        let said = checked(none(), "openai/x", own).unwrap_err();
+        assert!(said.contains("OPENAI_API_KEY") && said.contains("`model_key`"), "{said}");
+        let usual_keys = [("OPENAI_API_KEY".to_owned(), "usual".to_owned())].into();
+        checked(ModelSettings { usual_keys, ..none() }, "openai/x", own).unwrap();
+        // A key without a host is no key for this one.
+        assert!(checked(keyed("", None, Some("key")), "openai/x", own).is_err());
+        checked(keyed("", Some(own), Some("key")), "openai/x", own).unwrap();
+        checked(keyed("openai/y", None, Some("key")), "openai/x", own).unwrap();
+    }
+
+    #[test]
+    fn another_host_is_asked_only_if_it_is_configured() {
+        let other = "https://models.example/v1";
+        for settings in [keyed("", None, None), keyed("openai/y", None, Some("key"))] {
+            let said = checked(settings, "openai/x", other).unwrap_err();
+            assert!(said.contains("`model_url` to https://models.example/v1"), "{said}");
+        }
+        checked(keyed("", Some(other), None), "openai/x", other).unwrap();
+        checked(keyed("openai/y", Some(other), Some("key")), "openai/x", other).unwrap();
+    }
+
+    #[test]
+    fn a_recorded_recording_is_refused_if_it_cannot_be_played() {
+        let said = checked(keyed("", None, None), "recording:/no/file.jsonl", "").unwrap_err();
+        assert!(said.contains("/no/file.jsonl"), "{said}");
     }
 }

@@ -16,14 +16,17 @@ use super::provider::{Provider, provider};
 /// The keys.
 #[derive(Default)]
 pub(crate) struct Keys {
-    configured: Option<(Origin, String)>,
+    /// The configured API.
+    origin: Option<Origin>,
+    configured: Option<String>,
     usual: BTreeMap<String, String>,
 }
 
 impl Keys {
-    /// The configured key, which is for the API at `url`, and the usual ones by their variables.
+    /// The configured key, which is for the API at `url` and of no use without one, and the usual
+    /// ones by their variables.
     pub(crate) fn new(
-        url: &Url,
+        url: Option<&Url>,
         configured: Option<&str>,
         usual: &BTreeMap<String, String>,
     ) -> Result<Self, String> {
@@ -33,7 +36,7 @@ impl Keys {
             return Err("`model_key` has characters that no key has: copy it again".to_owned());
         }
         let usual = usual.iter().filter_map(|(name, key)| Some((name.clone(), trimmed(key)?)));
-        Ok(Self { configured: configured.map(|key| (url.origin(), key)), usual: usual.collect() })
+        Ok(Self { origin: url.map(Url::origin), configured, usual: usual.collect() })
     }
 
     /// The key for an API; `None` if it needs none.
@@ -42,8 +45,7 @@ impl Keys {
         endpoint: &ModelEndpoint,
         url: &Url,
     ) -> Result<Option<&str>, ModelError> {
-        let configured = self.configured.as_ref().filter(|(origin, _)| *origin == url.origin());
-        if let Some((_, key)) = configured {
+        if let Some(key) = self.configured.as_ref().filter(|_| self.is_configured(url)) {
             if url.scheme() != "https" && !is_loopback(url) {
                 return Err(no_key(format!(
                     "the key for {} would travel in plain text: use an address with `https://`, or unset `model_key`",
@@ -60,15 +62,35 @@ impl Keys {
                 provider.name
             ))),
             None => Err(no_key(format!(
-                "{} needs a key: set `model_key`, `model_key_file` or {variable}",
-                provider.name
+                "{} needs a key: set {variable}, or `model_key` or `model_key_file` beside `model` = `{}`",
+                provider.name, endpoint.model
             ))),
         }
     }
 
+    /// Whether the key for an API is known, if it needs one. What an API needs is not known if it is
+    /// neither a provider's own, nor on this machine, nor configured.
+    pub(crate) fn check(&self, endpoint: &ModelEndpoint, url: &Url) -> Result<(), ModelError> {
+        let has_key = self.key(endpoint, url)?.is_some();
+        if has_key || url.scheme() == "http" || is_loopback(url) || self.is_configured(url) {
+            return Ok(());
+        }
+        Err(no_key(format!(
+            "it is not known whether {} needs a key: set `model` to `{}` and `model_url` to {}, and `model_key` or \
+             `model_key_file` if it needs one",
+            endpoint.host(),
+            endpoint.model,
+            endpoint.url
+        )))
+    }
+
+    fn is_configured(&self, url: &Url) -> bool {
+        self.origin.as_ref() == Some(&url.origin())
+    }
+
     /// Every key, so that it can be hidden wherever it appears.
     pub(crate) fn all(&self) -> impl Iterator<Item = &str> {
-        self.configured.iter().map(|(_, key)| key).chain(self.usual.values()).map(String::as_str)
+        self.configured.iter().chain(self.usual.values()).map(String::as_str)
     }
 }
 
@@ -108,7 +130,7 @@ mod tests {
         let usual = usual.map(|(name, key)| (name.to_owned(), key.to_owned())).into();
         let key = configured.map(|(_, key)| key);
         let url = configured.map_or("https://api.openai.com/v1", |(url, _)| url);
-        Keys::new(&Url::parse(url).unwrap(), key, &usual).unwrap()
+        Keys::new(Some(&Url::parse(url).unwrap()), key, &usual).unwrap()
     }
 
     fn key(keys: &Keys, model: &str, url: &str) -> Result<Option<String>, ModelError> {

@@ -2,8 +2,8 @@
 //!
 //! *Promises.* An answer is complete if its reason to stop and `message_stop` came.
 
-use ai_factory_ports::model::{ModelAnswer, ModelCall, ModelError, TokenSink};
-use ai_factory_schemas::{chat::StopReason, model::TokenUsage};
+use ai_factory_ports::model::{ModelAnswer, ModelCall, ModelError, NoSink, TokenSink};
+use ai_factory_schemas::{chat::StopReason, limit::MODEL_ANSWER_BYTES_MAX, model::TokenUsage};
 use serde::Deserialize;
 use serde_json::Value;
 
@@ -146,6 +146,8 @@ struct MessagesDecoder {
     /// The answer of a call with a schema, which is a tool's input on the wire.
     answer: Option<u64>,
     has_answered: bool,
+    /// The text of a call with a schema: the answer if the tool is not called.
+    aside: String,
 }
 
 impl StreamDecoder for MessagesDecoder {
@@ -182,12 +184,15 @@ impl StreamDecoder for MessagesDecoder {
         self.draft.has_begun()
     }
 
-    fn finish(self: Box<Self>) -> Result<ModelAnswer, ModelError> {
+    fn finish(mut self: Box<Self>) -> Result<ModelAnswer, ModelError> {
         if !self.is_stopped {
             return Err(cut("it ended without `message_stop`"));
         }
         let has_ended = self.draft.stop == Some(StopReason::End);
-        if self.has_schema && !self.has_answered && has_ended {
+        if !self.has_answered && !self.aside.trim().is_empty() {
+            let aside = std::mem::take(&mut self.aside);
+            self.draft.say(&aside, &mut NoSink)?;
+        } else if self.has_schema && !self.has_answered && has_ended {
             let usage = self.draft.usage;
             let error = malformed("it does not have the form that was asked for");
             return Err(ModelError { usage, ..error });
@@ -246,13 +251,17 @@ impl MessagesDecoder {
         }
     }
 
-    /// Text beside an answer with a schema is none.
+    /// Text beside an answer with a schema is none, and not told while it arrives.
     fn say(&mut self, text: &str, sink: &mut dyn TokenSink) -> Result<(), ModelError> {
-        if self.has_schema {
-            self.draft.begin();
-            return Ok(());
+        if !self.has_schema {
+            return self.draft.say(text, sink);
         }
-        self.draft.say(text, sink)
+        self.draft.begin();
+        if self.aside.len().saturating_add(text.len()) > MODEL_ANSWER_BYTES_MAX {
+            return Err(malformed(&format!("it is longer than {MODEL_ANSWER_BYTES_MAX} bytes")));
+        }
+        self.aside.push_str(text);
+        Ok(())
     }
 
     fn stop(&self, reason: &str) -> Result<StopReason, ModelError> {
@@ -280,7 +289,6 @@ fn whole(input: &Value) -> String {
 
 #[cfg(test)]
 mod tests {
-    use ai_factory_ports::model::NoSink;
     use serde_json::json;
 
     use super::*;
@@ -343,9 +351,21 @@ mod tests {
         assert_eq!((&*found.text, found.stop), (r#"{"steps":[]}"#, StopReason::End));
         assert!(found.tool_calls.is_empty());
 
-        let mut unformed = vec![start(0, json!({ "type": "text", "text": "No." }))];
-        unformed.extend(end("end_turn", json!(null)));
+        let unformed = end("end_turn", json!(null));
         assert!(answer(true, &unformed).unwrap_err().reason.contains("form"));
+    }
+
+    #[test]
+    fn a_text_is_the_answer_with_a_schema_if_its_tool_is_not_called() {
+        let part = |text: &str| {
+            let delta = json!({ "type": "text_delta", "text": text });
+            json!({ "type": "content_block_delta", "index": 0, "delta": delta })
+        };
+        let mut events =
+            vec![start(0, json!({ "type": "text", "text": "" })), part("{\"steps\":"), part("[]}")];
+        events.extend(end("end_turn", json!(null)));
+        let found = answer(true, &events).unwrap();
+        assert_eq!((&*found.text, found.stop), (r#"{"steps":[]}"#, StopReason::End));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Settings of the model, and the endpoint that they mean.
 
-use std::{collections::BTreeMap, path::PathBuf, time::Duration};
+use std::{collections::BTreeMap, time::Duration};
 
 use ai_factory_schemas::model::{ModelEndpoint, ModelProtocol, ToolProtocol};
 use url::Url;
@@ -55,9 +55,7 @@ impl Default for ModelSettings {
 pub(crate) struct Resolved {
     /// The model; `None` for none.
     pub(crate) endpoint: Option<ModelEndpoint>,
-    /// The file of its recording.
-    pub(crate) recording: Option<PathBuf>,
-    /// Its keys.
+    /// The keys.
     pub(crate) keys: Keys,
 }
 
@@ -65,33 +63,46 @@ pub(crate) struct Resolved {
 pub(crate) fn resolve(settings: &ModelSettings) -> Result<Resolved, String> {
     let model = settings.model.trim();
     if is_none(model) {
-        return Ok(Resolved { endpoint: None, recording: None, keys: Keys::default() });
+        return Ok(Resolved { endpoint: None, keys: other_keys(settings)? });
     }
     let tools = settings.tools.unwrap_or_default();
-    if let Some(file) = model.strip_prefix(RECORDING) {
-        if file.is_empty() {
-            return Err("the model `recording:` lacks its file: write `recording:FILE`".to_owned());
-        }
+    if model.starts_with(RECORDING) {
+        recording_of(model)?;
         let endpoint = ModelEndpoint {
             model: model.to_owned(),
             url: String::new(),
             protocol: ModelProtocol::Recording,
             tools,
         };
-        let recording = Some(PathBuf::from(file));
-        return Ok(Resolved { endpoint: Some(endpoint), recording, keys: Keys::default() });
+        return Ok(Resolved { endpoint: Some(endpoint), keys: other_keys(settings)? });
     }
     let provider = known_provider(model)?;
     let url = base(settings.url.as_deref().unwrap_or(provider.url), provider)?;
-    let keys = Keys::new(&url, settings.key.as_deref(), &settings.usual_keys)?;
+    let keys = Keys::new(Some(&url), settings.key.as_deref(), &settings.usual_keys)?;
     let endpoint = ModelEndpoint {
         model: model.to_owned(),
         url: url.as_str().trim_end_matches('/').to_owned(),
         protocol: provider.protocol,
         tools,
     };
-    keys.key(&endpoint, &url).map_err(|error| error.reason)?;
-    Ok(Resolved { endpoint: Some(endpoint), recording: None, keys })
+    Ok(Resolved { endpoint: Some(endpoint), keys })
+}
+
+/// The keys for models that sessions recorded, where no API is configured: the configured key has a
+/// host only if `model_url` says one.
+fn other_keys(settings: &ModelSettings) -> Result<Keys, String> {
+    let url = settings.url.as_deref().and_then(|url| Url::parse(url).ok());
+    Keys::new(
+        url.as_ref().filter(|url| url.has_host()),
+        settings.key.as_deref(),
+        &settings.usual_keys,
+    )
+}
+
+/// The file of a recording, by the name of its model. An error is a sentence for a person.
+pub(crate) fn recording_of(model: &str) -> Result<&str, String> {
+    let file = model.strip_prefix(RECORDING).filter(|file| !file.is_empty());
+    file.ok_or_else(|| format!("the model `{model}` lacks its file: write `recording:FILE`"))
 }
 
 /// Whether the name stands for no model.

@@ -9,15 +9,15 @@ use std::{
     time::Duration,
 };
 
-use ai_factory_actors::{limits::ModelLimits, mask::Mask};
+use ai_factory_actors::{agent::tools::specs, limits::ModelLimits, mask::Mask};
 use ai_factory_ports::model::{
-    Model, ModelAnswer, ModelCall, ModelError, ModelFacts, NoModel, NoSink, TokenSink,
+    Model, ModelAnswer, ModelCall, ModelError, ModelFacts, NoSink, TokenSink,
 };
 use ai_factory_schemas::{
     chat::ChatMessage,
     model::{
-        Budget, ModelEndpoint, ModelErrorClass, ModelParameters, TokenUsage, ToolProtocol,
-        TurnLimits,
+        Budget, ModelEndpoint, ModelErrorClass, ModelParameters, ModelProtocol, TokenUsage,
+        ToolProtocol, TurnLimits,
     },
     run::IsolationLevel,
 };
@@ -40,7 +40,7 @@ const TINY_TOKENS_MAX: u64 = 64;
 
 /// The configured model, and what is hidden from it.
 pub(super) struct OpenedModel {
-    /// The model; [`NoModel`] if none is configured.
+    /// The model. Without a configured one it serves sessions that recorded theirs.
     pub(super) model: Arc<dyn Model>,
     /// Hides the factory's own secrets.
     pub(super) mask: Arc<Mask>,
@@ -53,11 +53,13 @@ pub(super) fn open(settings: &Settings) -> Result<OpenedModel, OpenFactoryError>
     let key = key(settings)?;
     let secrets = settings.secrets().map(str::to_owned).chain(key.clone()).collect();
     let mask = Arc::new(Mask::new(secrets));
-    if settings.model.is_empty() {
-        return Ok(OpenedModel { model: Arc::new(NoModel), mask, watched: None });
+    if !settings.model.is_empty() {
+        check(settings).map_err(OpenFactoryError::Model)?;
     }
-    check(settings).map_err(OpenFactoryError::Model)?;
     let adapter = adapter(settings, key).map_err(OpenFactoryError::Model)?;
+    if settings.model.is_empty() {
+        return Ok(OpenedModel { model: Arc::new(adapter), mask, watched: None });
+    }
     let watched = Arc::new(WatchedModel::new(Arc::new(adapter)));
     Ok(OpenedModel { model: Arc::clone(&watched) as Arc<dyn Model>, mask, watched: Some(watched) })
 }
@@ -188,8 +190,10 @@ fn key_in(path: &Path) -> Result<String, String> {
 /// What one tiny call found out.
 #[derive(Debug, serde::Serialize)]
 pub struct ModelReport {
-    /// Provider and name.
+    /// Provider and name, or the recording.
     pub model: String,
+    /// Whether it is a recording, which can be played: it was not asked.
+    pub is_recording: bool,
     /// The host that was asked.
     pub host: String,
     /// The kind and version of the server, if it tells them.
@@ -208,14 +212,35 @@ pub struct ModelReport {
     pub cost_micros: Option<u64>,
 }
 
-/// Makes one tiny call of the configured model; `None` if none is configured. The call is not
-/// recorded, and counts towards no budget.
+impl ModelReport {
+    fn of(endpoint: &ModelEndpoint) -> Self {
+        Self {
+            model: endpoint.model.clone(),
+            is_recording: false,
+            host: endpoint.host().to_owned(),
+            server: None,
+            context_tokens: None,
+            calls_tools: None,
+            tools: endpoint.tools,
+            answered_by: None,
+            usage: None,
+            cost_micros: None,
+        }
+    }
+}
+
+/// Makes one tiny call of the configured model with the tools of a session; `None` if none is
+/// configured. The call is not recorded, and counts towards no budget. A recording is only read.
 ///
 /// # Errors
 /// A sentence that says what to do.
 pub async fn model_report(settings: &Settings) -> Result<Option<ModelReport>, String> {
     let opened = open(settings).map_err(|error| error.to_string())?;
     let Some(endpoint) = opened.model.endpoint(None)? else { return Ok(None) };
+    if endpoint.protocol == ModelProtocol::Recording {
+        opened.model.check(&endpoint)?;
+        return Ok(Some(ModelReport { is_recording: true, ..ModelReport::of(&endpoint) }));
+    }
     let said = |error: ModelError| format!("{}: {}", error.class, error.reason);
     let facts = opened.model.facts(&endpoint).await.map_err(said)?;
     let call = ModelCall {
@@ -225,14 +250,11 @@ pub async fn model_report(settings: &Settings) -> Result<Option<ModelReport>, St
             ..limits(settings).parameters
         },
         messages: vec![Arc::new(ChatMessage::User { text: TINY_TEXT.to_owned() })],
-        tools: Arc::new([]),
+        tools: specs::specs(true).into(),
         schema: None,
     };
     let answer = opened.model.complete(call, &mut NoSink).await.map_err(said)?;
     Ok(Some(ModelReport {
-        host: endpoint.host().to_owned(),
-        tools: endpoint.tools,
-        model: endpoint.model,
         server: facts.server,
         context_tokens: facts.context_tokens,
         calls_tools: facts.calls_tools,
@@ -242,6 +264,7 @@ pub async fn model_report(settings: &Settings) -> Result<Option<ModelReport>, St
             .model_prices
             .zip(answer.usage)
             .map(|(it, used)| it.cost_micros(&used)),
+        ..ModelReport::of(&endpoint)
     }))
 }
 
@@ -274,6 +297,10 @@ impl Model for WatchedModel {
         self.inner.endpoint(named)
     }
 
+    fn check(&self, endpoint: &ModelEndpoint) -> Result<(), String> {
+        self.inner.check(endpoint)
+    }
+
     async fn facts(&self, endpoint: &ModelEndpoint) -> Result<ModelFacts, ModelError> {
         self.inner.facts(endpoint).await
     }
@@ -293,8 +320,13 @@ impl Model for WatchedModel {
 mod tests {
     use std::os::unix::fs::PermissionsExt as _;
 
+    use ai_factory_schemas::{call::CallRequest, chat::StopReason, text::BlobHash};
+
     use super::*;
-    use crate::config::{SettingsSources, load};
+    use crate::{
+        config::{SettingsSources, load},
+        model::{RecordedAnswer, RecordedCall, RecordingLine},
+    };
 
     fn settings(set: &[&str]) -> Settings {
         let directory = tempfile::tempdir().unwrap();
@@ -322,6 +354,63 @@ mod tests {
         }
         let said = refused(&["model=a/x", "model_max_output_tokens=32768"]);
         assert!(said.contains("`model_context_tokens`"), "{said}");
+    }
+
+    /// Writes a recording with one call.
+    fn recording(path: &std::path::Path) {
+        let answer = ChatMessage::Assistant { text: "OK".to_owned(), tool_calls: Vec::new() };
+        let answer = serde_json::to_string(&answer).unwrap();
+        let call = RecordedCall {
+            request: CallRequest {
+                model: "ollama/x".to_owned(),
+                parameters: limits(&settings(&[])).parameters,
+                tools: None,
+                schema: None,
+                messages: Vec::new(),
+            },
+            answer: RecordedAnswer {
+                message: BlobHash::of(answer.as_bytes()),
+                stop: StopReason::End,
+                usage: None,
+                answered_by: None,
+                provider_id: None,
+            },
+        };
+        let lines = [RecordingLine::Blob(answer), RecordingLine::Call(Box::new(call))];
+        let lines = lines.map(|line| serde_json::to_string(&line).unwrap());
+        fs::write(path, lines.join("\n")).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_recording_is_reported_without_a_call() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("a.jsonl");
+        let model = format!("model=recording:{}", path.display());
+        assert!(model_report(&settings(&[&model])).await.unwrap_err().contains("a.jsonl"));
+        recording(&path);
+        let report = model_report(&settings(&[&model])).await.unwrap().unwrap();
+        assert!(report.is_recording && report.usage.is_none());
+    }
+
+    #[test]
+    fn without_a_configured_model_a_recorded_one_is_served_with_the_usual_keys() {
+        let opened = |set: &[&str]| open(&settings(set)).unwrap();
+        let own = ModelEndpoint {
+            model: "openai/x".to_owned(),
+            url: "https://api.openai.com/v1".to_owned(),
+            protocol: ModelProtocol::ChatCompletions,
+            tools: ToolProtocol::Native,
+        };
+        let none = opened(&[]);
+        assert_eq!(none.model.endpoint(None), Ok(None));
+        assert!(none.watched.is_none());
+        assert!(none.model.check(&own).unwrap_err().contains("OPENAI_API_KEY"));
+        let local = ModelEndpoint { url: "http://127.0.0.1:9/v1".to_owned(), ..own.clone() };
+        none.model.check(&local).unwrap();
+        let keyed = opened(&["model_url=https://api.openai.com/v1", "model_key=canary"]);
+        keyed.model.check(&own).unwrap();
+        let other = opened(&["model=openai/y", "model_key=canary"]);
+        other.model.check(&own).unwrap();
     }
 
     #[test]

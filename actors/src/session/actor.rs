@@ -10,7 +10,6 @@ use ai_factory_ports::journal::AppendError;
 use ai_factory_schemas::{
     answer::{GoalAnswer, SessionStatusAnswer},
     problem::Problem,
-    run::IsolationLevel,
     session::{SessionEvent, SessionOpened, SessionPhase},
 };
 use ractor::{Actor, ActorProcessingErr, ActorRef};
@@ -218,16 +217,9 @@ impl SessionActorState {
                 let decided = self.cancel();
                 return self.apply_and_reply(myself, decided, reply).await;
             }
-            if self.session.model().is_some() && self.session.concluded().is_none() {
-                let level = self.start.deps.sandbox.isolation().level;
-                if level == IsolationLevel::Process {
-                    // It stays as it is until a start that confines what the model wrote.
-                    let problem = Problem::unavailable(
-                        "the session has a model, and the sandbox level `process` confines nothing: start the \
-                         factory with `sandbox` = `full` or `reduced`",
-                    );
-                    return Ok(self.refuse(problem).await);
-                }
+            if let Err(problem) = self.check_place().await {
+                tracing::warn!(id = %self.start.id, %problem, "the session stays as it is");
+                return Ok(self.refuse(problem).await);
             }
             sessions.actor_started(self.start.id, myself.get_derived());
             let resume = SessionCommand::Resume {

@@ -23,6 +23,7 @@ mod perform;
 mod perform_model;
 pub(crate) mod perform_run;
 mod performing;
+mod place;
 pub mod replay;
 mod requests;
 mod save;

@@ -1,5 +1,8 @@
 //! The terms on which a model does the work on a goal.
 
+use std::sync::Arc;
+
+use ai_factory_ports::sandbox::Sandbox;
 use ai_factory_schemas::{
     model::{Budget, ModelEndpoint, SessionModel, TurnLimits},
     problem::Problem,
@@ -68,7 +71,7 @@ impl Supervisor {
         let Some(endpoint) = self.deps.model.endpoint(named).map_err(wrong)? else {
             return Ok(None);
         };
-        if named.is_none() && carries_code(goal).await {
+        if named.is_none() && carries_code(goal, &self.deps.sandbox).await {
             return Ok(None);
         }
         self.check_place()?;
@@ -129,12 +132,16 @@ impl Supervisor {
     }
 }
 
-/// Whether the heuristic plan of a goal has a step with code.
-async fn carries_code(goal: &Goal) -> bool {
+/// Whether the heuristic plan of a goal has a step with code that the sandbox can run.
+async fn carries_code(goal: &Goal, sandbox: &Arc<dyn Sandbox>) -> bool {
     let (text, task_type) = (goal.goal.clone(), goal.task_type);
+    let sandbox = Arc::clone(sandbox);
     let carries = move || {
         let plan = planner::propose(&text, task_type);
-        plan.is_ok_and(|plan| plan.steps.iter().any(|step| step.code.is_some()))
+        plan.is_ok_and(|plan| {
+            let mut code = plan.steps.iter().filter_map(|step| step.code.as_ref());
+            code.any(|code| sandbox.supports(&code.language))
+        })
     };
     if goal.goal.len() <= PLANNED_IN_PLACE_BYTES_MAX {
         return carries();
@@ -188,9 +195,45 @@ fn lowered(at: &[&str], asked: Option<u64>, max: Option<u64>) -> Result<Option<u
 
 #[cfg(test)]
 mod tests {
-    use ai_factory_schemas::model::TokenPrices;
+    use ai_factory_ports::sandbox::{Language, Program, ProgramOutcome, SandboxError};
+    use ai_factory_schemas::{model::TokenPrices, run::Isolation};
 
     use super::*;
+
+    /// Supports bash alone.
+    struct BashSandbox;
+
+    #[async_trait::async_trait]
+    impl Sandbox for BashSandbox {
+        fn isolation(&self) -> Isolation {
+            Isolation::default()
+        }
+
+        async fn languages(&self) -> Vec<Language> {
+            Vec::new()
+        }
+
+        fn supports(&self, language: &str) -> bool {
+            language == "bash"
+        }
+
+        fn is_repeatable(&self) -> bool {
+            true
+        }
+
+        async fn run(&self, _: Program) -> Result<ProgramOutcome, SandboxError> {
+            Err(SandboxError::Refused("not here".to_owned()))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_goal_carries_code_only_in_a_language_that_can_be_run() {
+        let sandbox: Arc<dyn Sandbox> = Arc::new(BashSandbox);
+        for (language, carries) in [("bash", true), ("rust", false), ("javascript", false)] {
+            let goal = Goal::new(format!("Make this faster:\n```{language}\nls\n```\n"));
+            assert_eq!(carries_code(&goal, &sandbox).await, carries, "{language}");
+        }
+    }
 
     const PRICES: TokenPrices =
         TokenPrices { input: 1, cache_read: None, cache_write: None, output: 1 };

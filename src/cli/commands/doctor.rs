@@ -123,6 +123,9 @@ fn model_called(context: &CommandContext) -> Finding {
 
 /// What a call found, in a line.
 fn model_words(report: &ModelReport) -> String {
+    if report.is_recording {
+        return format!("{} can be played: no model is asked", report.model);
+    }
     let server = report.server.as_ref().map(|server| format!(" ({server})")).unwrap_or_default();
     let window = match report.context_tokens {
         Some(tokens) => format!("a window of {} tokens", count(tokens)),

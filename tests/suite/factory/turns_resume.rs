@@ -11,7 +11,7 @@ use serde_json::json;
 
 use super::{
     harness::*,
-    turns::{answer, asking, concluded, files, start, wait},
+    turns::{answer, asking, concluded, files, start, wait, which},
     workspace::{records, text},
     workspace_resume::{blobs, journal_of},
 };
@@ -100,5 +100,33 @@ async fn whatever_was_recorded_last_a_session_with_a_model_ends_as_the_undisturb
         assert!(budget.tokens_spent + budget.tokens_reserved <= budget.tokens_max);
         let asked = model.asked.load(Ordering::SeqCst);
         assert!(asked + answered(&records[..upto]) <= turns, "{upto}: {last}: {asked}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_session_whose_model_cannot_be_asked_is_refused_and_stays_as_it_is() {
+    let (factory, _) = start(script()).await;
+    let GoalAnswer::Pending(pending) =
+        factory.call(operation::SUPERVISOR_RUN, &goal()).await.unwrap()
+    else {
+        panic!("it asks");
+    };
+    let id = pending.session_id;
+    let records = records(&factory);
+    let blobs = blobs(&factory, &records);
+    let dispatched = |record: &Recorded| record.event.name() == "session.turn_dispatched";
+    let under_way = records.iter().position(dispatched).unwrap() + 1;
+    for upto in [under_way, records.len()] {
+        let dir = journal_of(&records[..upto], blobs.clone()).await;
+        let factory = TestFactory::start_with_model(limits(), dir, Arc::new(NoModel)).await;
+        let refused = if upto == under_way {
+            let waited = factory.call::<GoalAnswer>(operation::SUPERVISOR_WAIT, &which(id)).await;
+            waited.unwrap_err()
+        } else {
+            answer(&factory, id, "yes").await.unwrap_err()
+        };
+        assert_eq!(refused.status, 409, "{refused}");
+        assert!(refused.sentence().contains("set `model`"), "{refused}");
+        assert_eq!(super::workspace::records(&factory).len(), upto);
     }
 }
