@@ -456,8 +456,8 @@ impl<'a> GoalBatch<'a> {
             return Ok(());
         };
         let content = async |_: &str, file: WorkspaceFile| recorded::blob(journal, file.blob).await;
-        let written =
-            write_out::write_out(out, &files.tree.changes(), &self.came_in, content).await?;
+        let (changes, protect) = (files.tree.changes(), &files.protect);
+        let written = write_out::write_out(out, changes, protect, &self.came_in, content).await?;
         let exit = progress.aside(|| written.report(output, out.path()));
         self.exit = self.exit.and(exit);
         Ok(())
