@@ -99,8 +99,8 @@ fn protected_changes(
     protect: &[String],
 ) -> Result<Vec<String>, CommandError> {
     let paths = ProtectedPaths::new(protect).map_err(CommandError::failed)?;
-    let changed = changes.iter().map(|change| &change.path);
-    Ok(changed.filter(|path| paths.covers(path)).cloned().collect())
+    let named = changes.iter().map(|change| &change.path);
+    Ok(named.filter(|path| paths.covers(path)).cloned().collect())
 }
 
 /// Carries out changes, the deletions last and only if all else could be written; but those first
