@@ -35,9 +35,9 @@ fn fault(fault: &FieldFault) -> String {
     let path = path.join(".");
     match FLAGS.iter().find(|(known, _)| *known == path) {
         Some((_, flag)) if MICROS.iter().any(|end| path.ends_with(end)) => {
-            format!("{flag} {}", with_money(&fault.msg))
+            format!("{flag}: {}", with_money(&fault.msg))
         }
-        Some((_, flag)) => format!("{flag} {}", fault.msg),
+        Some((_, flag)) => format!("{flag}: {}", fault.msg),
         None => format!("{path}: {}", fault.msg),
     }
 }
@@ -68,11 +68,11 @@ mod tests {
         let limited = "is limited by the settings: at most 2500000, not 3000000";
         assert_eq!(
             told(&["body", "budget", "cost_micros_max"], limited),
-            "--cost is limited by the settings: at most 2.50, not 3.00"
+            "--cost: is limited by the settings: at most 2.50, not 3.00"
         );
         assert_eq!(
             told(&["body", "budget", "tokens_max"], limited),
-            "--tokens is limited by the settings: at most 2500000, not 3000000"
+            "--tokens: is limited by the settings: at most 2500000, not 3000000"
         );
         assert_eq!(told(&["body", "goal"], "must not be blank"), "body.goal: must not be blank");
         assert_eq!(sentence(&Problem::bad_request("no 1")), "no 1");

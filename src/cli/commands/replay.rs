@@ -189,7 +189,7 @@ mod tests {
     use crate::cli::exit::Exit;
 
     #[derive(Debug, Parser)]
-    struct Line {
+    struct ReplayLine {
         #[command(flatten)]
         _replay: ReplayArgs,
     }
@@ -249,9 +249,9 @@ mod tests {
 
     #[test]
     fn without_arguments_both_ways_to_name_a_session_are_told() {
-        let told = Line::try_parse_from(["replay"]).unwrap_err().to_string();
+        let told = ReplayLine::try_parse_from(["replay"]).unwrap_err().to_string();
         assert!(told.contains("ID") && told.contains("--file"), "{told}");
-        assert!(Line::try_parse_from(["replay", "x", "--file", "y"]).is_err());
-        assert!(Line::try_parse_from(["replay", "--file", "y"]).is_ok());
+        assert!(ReplayLine::try_parse_from(["replay", "x", "--file", "y"]).is_err());
+        assert!(ReplayLine::try_parse_from(["replay", "--file", "y"]).is_ok());
     }
 }
