@@ -5,6 +5,7 @@ use std::{fmt, io, process::ExitCode};
 use ai_factory_ports::{journal::ReadError, views::ViewError};
 use ai_factory_schemas::problem::Problem;
 
+use super::flag_words;
 use crate::{
     config::SettingsError, connections::IngressError, nats::ServerError, wiring::OpenFactoryError,
 };
@@ -141,9 +142,9 @@ impl From<ReadError> for CommandError {
 impl From<Problem> for CommandError {
     fn from(problem: Problem) -> Self {
         if (400..500).contains(&problem.status) {
-            Self::usage(problem)
+            Self::usage(flag_words::sentence(&problem))
         } else {
-            Self::failed(problem)
+            Self::failed(flag_words::sentence(&problem))
         }
     }
 }

@@ -22,8 +22,10 @@ use super::{
     budget_words::remedy,
     commands::REQUEST_MS_MAX,
     context::CommandContext,
+    ended_session::EndedSession,
     ending::unless_interrupted,
     exit::{CommandError, Exit},
+    files::changes,
     narrate::end_word,
     output::Output,
     progress::Progress,
@@ -79,33 +81,51 @@ impl RecordedEvents {
 }
 
 /// Sends the factory a decision about a session, follows the session to its end, and prints its
-/// row.
+/// result and its row.
 pub(crate) fn request_and_follow(
     context: &CommandContext,
     output: &mut Output,
     operation: Operation,
     body: &(impl Serialize + Sync),
     id: SessionId,
-) -> Result<Vec<SessionRow>, CommandError> {
-    let rows =
+) -> Result<Exit, CommandError> {
+    let (rows, ended) =
         context.work(output, UnfinishedSessions::LeaveAlone, async |factory, output, _| {
             unless_interrupted(async {
                 let events = RecordedEvents::of(factory);
                 let wait = Duration::from_millis(REQUEST_MS_MAX);
                 let none = Headers::default();
                 let _: SessionStatusAnswer = factory.call(operation, body, none, wait).await?;
-                until_ended(factory, output, events, &[id]).await
+                let rows = until_ended(factory, output, events, &[id]).await?;
+                let ended = EndedSession::load_all(&*factory.journal, &rows).await?;
+                Ok((rows, ended))
             })
             .await
         })?;
+    print(output, &rows, &ended)
+}
+
+/// Prints the results of sessions, and how each session ended; with `--json`, their rows.
+pub(crate) fn print(
+    output: &mut Output,
+    rows: &[SessionRow],
+    ended: &[EndedSession],
+) -> Result<Exit, CommandError> {
     if output.json {
         output.json(&rows)?;
     } else {
-        for row in &rows {
+        for row in rows {
+            if let Some(ended) = ended.iter().find(|ended| ended.id == row.session_id) {
+                ended.print(output)?;
+            }
             output.line(&ending(row))?;
         }
     }
-    Ok(rows)
+    output.flush()?;
+    for ended in ended.iter().filter(|ended| ended.has_changes) {
+        output.note(&changes::hint(ended.id));
+    }
+    Ok(rows.iter().map(exit_of).fold(Exit::DONE, Exit::and))
 }
 
 /// Shows progress until each session has ended or waits for a decision; returns their rows.
@@ -218,7 +238,7 @@ pub(crate) fn ending(row: &SessionRow) -> String {
 }
 
 /// The exit code for a session's row.
-pub(crate) fn exit_of(row: &SessionRow) -> Exit {
+fn exit_of(row: &SessionRow) -> Exit {
     match row.status {
         SessionPhase::Concluded(SessionStatus::Success) => Exit::DONE,
         SessionPhase::Waiting(WaitReason::Question | WaitReason::Budget) => Exit::WAITING,

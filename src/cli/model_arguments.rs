@@ -47,6 +47,25 @@ impl ModelArgs {
         self.model.as_ref().map_or(!settings.model.is_empty(), |model| model != NO_MODEL)
     }
 
+    /// A warning of flags that say nothing without a model, if any is given.
+    pub(crate) fn unused(&self) -> Option<String> {
+        let given = [
+            ("--tokens", self.tokens.is_some()),
+            ("--cost", self.cost.is_some()),
+            ("--turns", self.turns.is_some()),
+            ("--ask", self.ask),
+        ];
+        let named: Vec<_> =
+            given.iter().filter(|(_, is_given)| *is_given).map(|(flag, _)| *flag).collect();
+        let told = "changes nothing without a model: name one with --model or the setting `model`";
+        (!named.is_empty()).then(|| format!("warning: {} {told}", named.join(", ")))
+    }
+
+    /// Whether the flags say that no model does the work.
+    pub(crate) fn is_none(&self) -> bool {
+        self.model.as_deref() == Some(NO_MODEL)
+    }
+
     /// A goal on these terms; without a word about it the model may ask if `asks`.
     pub(crate) fn apply(&self, goal: Goal, asks: bool) -> Goal {
         let budget = GoalBudget { tokens_max: self.tokens, cost_micros_max: self.cost };
@@ -88,6 +107,13 @@ mod tests {
         let budget = goal.budget.unwrap();
         assert_eq!((budget.tokens_max, budget.cost_micros_max), (Some(9_000), Some(250_000)));
         assert!(parsed(&["--cost", "1,50"]).is_err() && parsed(&["--tokens", "-1"]).is_err());
+    }
+
+    #[test]
+    fn flags_that_need_a_model_are_named_where_there_is_none() {
+        let warning = parsed(&["--ask", "--tokens", "9"]).unwrap().unused().unwrap();
+        assert!(warning.starts_with("warning: --tokens, --ask changes nothing"), "{warning}");
+        assert_eq!(parsed(&["--no-ask", "--model", "none"]).unwrap().unused(), None);
     }
 
     #[test]

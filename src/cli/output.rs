@@ -139,6 +139,12 @@ impl Output {
     }
 }
 
+/// Shows on standard error that something is to be typed.
+pub(crate) fn prompt() {
+    let mut stderr = io::stderr();
+    let _ = write!(stderr, "> ").and_then(|()| stderr.flush());
+}
+
 /// Whether the reader of standard output is gone.
 pub(crate) fn stdout_is_closed() -> bool {
     use rustix::event::{PollFd, PollFlags, Timespec, poll};

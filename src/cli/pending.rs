@@ -26,12 +26,13 @@ pub(crate) fn somebody_is_there(output: &Output) -> bool {
 /// Tells what a session waits for, and what to do.
 pub(crate) fn tell(progress: &Progress, output: &Output, name: &str, pending: &SessionPending) {
     let told = budget_words::pending(pending);
-    match told.first() {
+    if output.quiet {
         // What is not among the results is told on standard error, whatever is shown there.
-        Some(first) if output.quiet => {
-            progress.aside(|| output.error(&format!("{name}{first}")));
+        progress.aside(|| output.error(&format!("{name}{}", told.join("\n"))));
+    } else {
+        for line in told {
+            progress.line(output, &format!("{name}{line}"));
         }
-        _ => told.iter().for_each(|line| progress.line(output, &format!("{name}{line}"))),
     }
 }
 

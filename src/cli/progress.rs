@@ -10,7 +10,12 @@ use std::{
 use ai_factory_schemas::{event::Event, run::RunEvent, session::SessionEvent};
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
-use super::{diagnosis_words::brief, line_words::left_out, narrate::narrate, output::Output};
+use super::{
+    diagnosis_words::brief,
+    line_words::left_out,
+    narrate::narrate,
+    output::{Output, prompt},
+};
 
 /// Period of the spinner, in milliseconds.
 const TURN_MS: u64 = 120;
@@ -18,6 +23,8 @@ const TURN_MS: u64 = 120;
 /// Progress of one or more sessions, or of other work.
 pub(crate) struct Progress {
     bar: Option<ProgressBar>,
+    /// Questions whose answers are being typed: until they are, nothing is drawn over them.
+    questions: usize,
     under_way: usize,
     /// The names of planned sessions.
     planned: HashSet<String>,
@@ -30,21 +37,9 @@ pub(crate) struct Progress {
 impl Progress {
     /// Starts with nothing in progress. On a terminal a spinner shows activity.
     pub(crate) fn new(output: &Output) -> Self {
-        let bar = (!output.quiet && io::stderr().is_terminal()).then(|| {
-            let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
-            let template = if output.colours_notes() {
-                "{spinner:.green} {msg} ({elapsed})"
-            } else {
-                "{spinner} {msg} ({elapsed})"
-            };
-            if let Ok(style) = ProgressStyle::with_template(template) {
-                bar.set_style(style);
-            }
-            bar.enable_steady_tick(Duration::from_millis(TURN_MS));
-            bar
-        });
         Self {
-            bar,
+            bar: spinner(output),
+            questions: 0,
             under_way: 0,
             planned: HashSet::new(),
             recalled: HashMap::new(),
@@ -126,13 +121,37 @@ impl Progress {
 
     /// Shows the number of open sessions.
     pub(crate) fn under_way(&mut self, count: usize) {
-        if let (Some(bar), true) = (&self.bar, count != self.under_way) {
-            bar.set_message(match count {
-                1 => "1 session under way".to_owned(),
-                n => format!("{n} sessions under way"),
-            });
-        }
+        let is_other = count != self.under_way;
         self.under_way = count;
+        if is_other {
+            self.idle();
+        }
+    }
+
+    /// Shows no activity but the number of open sessions.
+    pub(crate) fn idle(&self) {
+        self.doing(&match self.under_way {
+            1 => "1 session under way".to_owned(),
+            n => format!("{n} sessions under way"),
+        });
+    }
+
+    /// Shows a prompt behind a question, and no spinner until the answer is typed.
+    pub(crate) fn prompt(&mut self) {
+        if let Some(bar) = self.bar.take() {
+            bar.finish_and_clear();
+        }
+        self.questions += 1;
+        prompt();
+    }
+
+    /// Goes on after an answer was typed.
+    pub(crate) fn typed(&mut self, output: &Output) {
+        self.questions = self.questions.saturating_sub(1);
+        if self.questions == 0 && self.bar.is_none() {
+            self.bar = spinner(output);
+            self.idle();
+        }
     }
 
     /// Writes while the spinner is hidden.
@@ -142,6 +161,24 @@ impl Progress {
             None => write(),
         }
     }
+}
+
+/// A spinner, where a terminal shows it.
+fn spinner(output: &Output) -> Option<ProgressBar> {
+    if output.quiet || !io::stderr().is_terminal() {
+        return None;
+    }
+    let bar = ProgressBar::with_draw_target(None, ProgressDrawTarget::stderr());
+    let template = if output.colours_notes() {
+        "{spinner:.green} {msg} ({elapsed})"
+    } else {
+        "{spinner} {msg} ({elapsed})"
+    };
+    if let Ok(style) = ProgressStyle::with_template(template) {
+        bar.set_style(style);
+    }
+    bar.enable_steady_tick(Duration::from_millis(TURN_MS));
+    Some(bar)
 }
 
 impl Drop for Progress {

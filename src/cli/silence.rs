@@ -8,11 +8,14 @@ use ai_factory_schemas::{
     envelope::Recorded,
     event::Event,
     plan::Plan,
-    session::{SessionEvent, StepFinished, StepSkipped},
+    session::{SessionEvent, SessionPhase, SessionStatus, StepFinished, StepSkipped},
 };
 
 /// The contract's result of a session without output.
 pub(crate) const NO_OUTPUT: &str = "no-op";
+
+/// In place of the result of a model that declared none.
+const NO_RESULT: &str = "no result";
 
 /// How a step ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -93,17 +96,26 @@ impl Silence {
             return Self::NothingRan(format!("nothing was run: {}", reasons.join("; ")));
         }
         Self::NothingRan(
-            "nothing was run: there is no code in the goal, and no language model is configured that could write \
-             some; put a program behind a line ```python and end it with a line ```"
+            "nothing was run: there is no code in the goal, and no language model does the work; put a program \
+             behind a line ```python and end it with a line ```, or name a model with --model"
                 .to_owned(),
         )
     }
+}
+
+/// The result of a session with a model in the form for people.
+pub(crate) fn of_model(result: &str, phase: SessionPhase) -> &str {
+    let is_success = phase == SessionPhase::Concluded(SessionStatus::Success);
+    if result == NO_OUTPUT && !is_success { NO_RESULT } else { result }
 }
 
 /// A result in the form for people.
 pub(crate) fn shown<'a>(answer: &'a SessionAnswer, silence: Option<&'a Silence>) -> Cow<'a, str> {
     match silence {
         Some(Silence::Ran(lines)) => lines.into(),
+        Some(Silence::NothingRan(_)) | None if answer.model.is_some() => {
+            of_model(&answer.result, SessionPhase::Concluded(answer.status)).into()
+        }
         Some(Silence::NothingRan(_)) | None => answer.result.as_str().into(),
     }
 }
@@ -151,6 +163,14 @@ mod tests {
             "[step 1] ran without output, exit code 0\n[step 2] ran without output, exit code 3\n\
              [step 3] ran without output but white space, exit code 0"
         );
+    }
+
+    #[test]
+    fn a_model_that_declared_no_end_has_no_result() {
+        let error = SessionPhase::Concluded(SessionStatus::Error);
+        assert_eq!(of_model(NO_OUTPUT, error), "no result");
+        assert_eq!(of_model("It works.", error), "It works.");
+        assert_eq!(of_model(NO_OUTPUT, SessionPhase::Concluded(SessionStatus::Success)), NO_OUTPUT);
     }
 
     #[test]

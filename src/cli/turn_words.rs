@@ -1,5 +1,6 @@
 //! Turns, tools, calls and questions of a session with a model, as short phrases.
 
+use ai_factory_actors::agent::retry;
 use ai_factory_schemas::{
     call::CallEvent,
     chat::StopReason,
@@ -16,6 +17,8 @@ use super::{
 
 /// Length of a reason in a line, in characters.
 const REASON_CHARS_MAX: usize = 200;
+/// The shortest wait for an attempt that is told, in milliseconds.
+const WAIT_MS_TOLD: u64 = 2_000;
 /// Tools of one answer that are named.
 const TOOLS_SHOWN_MAX: usize = 6;
 
@@ -85,8 +88,16 @@ fn finished(turn: &TurnFinished) -> String {
 
 fn failed(turn: &TurnFailed) -> String {
     let class = turn.class.as_str().replace('_', " ");
-    let after =
-        turn.retry_after_ms.map(|ms| format!("; it may be asked again after {}", duration(ms)));
+    let wait = retry::delay_ms(
+        turn.call_id,
+        turn.attempt.saturating_add(1),
+        turn.attempt,
+        turn.retry_after_ms,
+    );
+    let after = turn.class.is_retried().then(|| match wait {
+        0..WAIT_MS_TOLD => String::new(),
+        wait => format!("; a further attempt waits {}", duration(wait)),
+    });
     let charged = match turn.charged.tokens {
         0 => String::new(),
         _ => format!(" ({})", charge(&turn.charged)),
@@ -214,13 +225,16 @@ mod tests {
             attempt: 1,
             class: ModelErrorClass::RateLimited,
             reason: "too many requests".to_owned(),
-            retry_after_ms: Some(2_000),
+            retry_after_ms: Some(30_000),
             charged: Charge::nothing(),
         };
-        assert_eq!(
-            narrate_turn(&failed.into()).unwrap(),
-            "turn 2: attempt 1 failed, rate limited: too many requests; it may be asked again after 2.0 s"
-        );
+        let told = |failed: &TurnFailed| narrate_turn(&failed.clone().into()).unwrap();
+        let plain = "turn 2: attempt 1 failed, rate limited: too many requests";
+        assert_eq!(told(&failed), format!("{plain}; a further attempt waits 30.0 s"));
+        // What a provider asks for is followed up to ten minutes, and a short wait is not told.
+        let long = TurnFailed { retry_after_ms: Some(3_600_000), ..failed.clone() };
+        assert_eq!(told(&long), format!("{plain}; a further attempt waits {}", duration(600_000)));
+        assert_eq!(told(&TurnFailed { retry_after_ms: None, ..failed }), plain);
         let whole = Charge { tokens: 9_000, estimated: true, ..Charge::default() };
         assert_eq!(charge(&whole), "9,000 tokens as set aside");
     }

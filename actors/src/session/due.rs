@@ -219,7 +219,9 @@ impl Parts<'_> {
         let turn = self.conversation.turns().saturating_add(1);
         let turns_max = self.terms.limits.turns_max;
         if turn > turns_max {
-            let reason = format!("all {turns_max} turns are used up (`model_turns_max`)");
+            let reason = format!(
+                "all {turns_max} turns are used up (`--turns`, or the setting `model_turns_max`)"
+            );
             return failed(self.tried(&reason));
         }
         if let Some(reason) = stuck::idle(self.conversation.idle_answers()) {
@@ -321,7 +323,12 @@ impl Parts<'_> {
         let (turns, calls) = (self.conversation.turns(), self.conversation.results().len());
         let check = self.session.checks.as_ref().and_then(SessionChecks::failure);
         let check = check.map(|failure| format!("; {failure}")).unwrap_or_default();
-        format!("{reason}; tried: {turns} turns with {calls} tool calls{check}")
+        let counted = |count: usize, what: &str| match count {
+            1 => format!("1 {what}"),
+            n => format!("{n} {what}s"),
+        };
+        let (turns, calls) = (counted(turns as usize, "turn"), counted(calls, "tool call"));
+        format!("{reason}; tried: {turns} with {calls}{check}")
     }
 }
 

@@ -174,7 +174,7 @@ fn turns_are_limited_and_the_reason_tells_what_was_tried() {
     let mut script = Script::at_work(few, true);
     script.go(&[Say::Calls(vec![WRITE]), Say::Finish(SessionStatus::Success)]);
     script.failed_with("all 3 turns are used up");
-    script.failed_with("3 turns with 1 tool calls; the check");
+    script.failed_with("3 turns with 1 tool call; the check");
 }
 
 #[test]

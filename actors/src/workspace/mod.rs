@@ -8,7 +8,7 @@
 pub(crate) mod contents;
 pub(crate) mod intake;
 pub(crate) mod operations;
-pub(crate) mod patterns;
+pub mod patterns;
 pub(crate) mod protect;
 pub mod tree;
 pub(crate) mod trees;

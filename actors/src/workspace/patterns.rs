@@ -15,14 +15,14 @@ const WILDCARDS_MAX: usize = 10;
 
 /// Patterns of protected files, ready for matching.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct ProtectedPaths(GlobSet);
+pub struct ProtectedPaths(GlobSet);
 
 impl ProtectedPaths {
     /// The paths that one of `patterns` covers.
     ///
     /// # Errors
     /// A sentence, if a pattern is none for [`check_pattern`].
-    pub(crate) fn new(patterns: &[String]) -> Result<Self, String> {
+    pub fn new(patterns: &[String]) -> Result<Self, String> {
         let wrong = |pattern: &str, fault: String| format!("the pattern {pattern:?} {fault}");
         let mut globs = GlobSet::builder();
         for pattern in patterns {
@@ -35,7 +35,7 @@ impl ProtectedPaths {
     }
 
     /// Whether a pattern covers the file at `path`.
-    pub(crate) fn covers(&self, path: &str) -> bool {
+    pub fn covers(&self, path: &str) -> bool {
         self.0.is_match(path)
     }
 }

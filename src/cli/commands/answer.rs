@@ -13,7 +13,7 @@ use crate::cli::{
     context::CommandContext,
     exit::{CommandError, Exit},
     follow,
-    output::Output,
+    output::{Output, prompt},
     remote::FactoryTarget,
     session_lookup, story,
     text::lines,
@@ -79,8 +79,7 @@ impl AnswerArgs {
         let question_id = Some(question.question_id);
         let body = AnswerQuestion { id: id.into(), question_id, answer };
         let asked = operation::SUPERVISOR_ANSWER;
-        let rows = follow::request_and_follow(context, output, asked, &body, id)?;
-        Ok(rows.iter().map(follow::exit_of).fold(Exit::DONE, Exit::and))
+        follow::request_and_follow(context, output, asked, &body, id)
     }
 }
 
@@ -103,6 +102,7 @@ fn typed(output: &Output, question: Option<&str>) -> Result<String, CommandError
         output.note(&lines(question));
     }
     let text = if std::io::stdin().is_terminal() {
+        prompt();
         let mut line = String::new();
         std::io::stdin().read_line(&mut line).map_err(CommandError::failed)?;
         line

@@ -83,8 +83,7 @@ impl BudgetArgs {
             &format!("the budget of session {id} cannot be changed from here"),
         )?;
         let asked = operation::SUPERVISOR_BUDGET;
-        let rows = follow::request_and_follow(context, output, asked, &body, id)?;
-        Ok(rows.iter().map(follow::exit_of).fold(Exit::DONE, Exit::and))
+        follow::request_and_follow(context, output, asked, &body, id)
     }
 
     fn changes(&self) -> bool {

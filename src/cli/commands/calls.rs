@@ -147,11 +147,7 @@ fn told(output: &mut Output, texts: &[AnswerText]) -> Result<(), CommandError> {
                 output.text(text)?;
             }
             for called in tool_calls {
-                output.line(&format!(
-                    "  {} {}",
-                    one_line(&called.name),
-                    one_line(&called.arguments)
-                ))?;
+                output.text(&format!("  {} {}", called.name, called.arguments))?;
             }
         }
     }

@@ -40,7 +40,7 @@ Examples:
 With --out all files of the session are written. A file that is there is replaced, or removed if \
 the session deleted it, only if its content is what went in; any other stays as it is and is \
 named, and the exit code is 1. Files that the session added and that .gitignore or .ignore of the \
-directory name are not written.")]
+directory name are not written, and of protected files nothing that the session changed.")]
 pub(crate) struct FilesArgs {
     /// The session: its id, its request's id (the newest session of several), its key, or, without
     /// --server and --nats, the beginning of either id
@@ -91,12 +91,14 @@ impl FilesArgs {
             let id = session_lookup::find_session(reader, &self.session).await?.session_id;
             let records = reader.journal.load(StreamId::from(id), 0).await?;
             let recorded = RecordedFiles::load(&*reader.journal, &records).await?;
-            let files = recorded.unwrap_or_default().answer(id);
+            let recorded = recorded.unwrap_or_default();
+            let protect = recorded.protect.clone();
+            let files = recorded.answer(id);
             let Some(out) = out else { return Ok((files, None)) };
             let bytes = async |_: &str, file: WorkspaceFile| {
                 recorded::blob(&*reader.journal, file.blob).await
             };
-            let written = write_out::all(out, &files, bytes).await?;
+            let written = write_out::all(out, &files, &protect, bytes).await?;
             Ok((files, Some(written)))
         })
     }

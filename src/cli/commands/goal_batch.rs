@@ -41,12 +41,14 @@ use crate::{
             recorded::{self, RecordedFiles},
             write_out,
         },
+        flag_words,
         follow::{self, RecordedEvents},
         live_text::LiveText,
         narrate::end_word,
         output::Output,
         pending,
         progress::Progress,
+        session_lookup,
         silence::{self, NO_OUTPUT, Silence, StepEnd},
         text::{one_line, short},
     },
@@ -197,7 +199,7 @@ impl<'a> GoalBatch<'a> {
                 Some((asked, arrived)) = answers.next() => {
                     // The answer is on disk: the session's whole story precedes its end.
                     events.each(|recorded| self.show(&mut progress, output, recorded)).await?;
-                    match self.arrived(&progress, output, asked, arrived).await? {
+                    match self.arrived(&mut progress, output, asked, arrived).await? {
                         Some(awaited) if given_up_at.is_none() => answers.push(awaited),
                         _ => {}
                     }
@@ -212,8 +214,7 @@ impl<'a> GoalBatch<'a> {
         }
         // Sessions that were interrupted by a crash were resumed with this factory, and must not be
         // cut off by its end.
-        let mut unfinished = self.factory.views.open_sessions().await?;
-        unfinished.retain(|id| !self.left_waiting.contains(id));
+        let unfinished = self.unfinished().await?;
         if !unfinished.is_empty() {
             output.note(&format!("unfinished from earlier: {}; finishing them", unfinished.len()));
             let finishing = follow::until_ended(self.factory, output, events, &unfinished);
@@ -222,6 +223,20 @@ impl<'a> GoalBatch<'a> {
             }
         }
         Ok(self.exit)
+    }
+
+    /// The open sessions that somebody works on: not those that wait for a person or a budget.
+    async fn unfinished(&self) -> Result<Vec<SessionId>, CommandError> {
+        let mut unfinished = Vec::new();
+        for id in self.factory.views.open_sessions().await? {
+            let Some(row) = self.factory.views.session(id).await? else { continue };
+            let row = session_lookup::exact(&*self.factory.journal, row).await?;
+            let waits = row.budget.is_some() && row.status.is_waiting();
+            if !waits && !self.left_waiting.contains(&id) {
+                unfinished.push(id);
+            }
+        }
+        Ok(unfinished)
     }
 
     /// Names the sessions that were opened under one of the keys earlier. The progress of open ones
@@ -262,7 +277,7 @@ impl<'a> GoalBatch<'a> {
 
     /// The text for a session without output.
     async fn silence(&self, answer: &SessionAnswer) -> Result<Option<Silence>, CommandError> {
-        if answer.result != NO_OUTPUT {
+        if answer.result != NO_OUTPUT || answer.model.is_some() {
             return Ok(None);
         }
         let folded = story::fold(&*self.factory.journal, answer.session_id).await?;
@@ -299,15 +314,19 @@ impl<'a> GoalBatch<'a> {
     /// Takes what came for a goal; returns what it waits for next, if it is not done with.
     async fn arrived(
         &mut self,
-        progress: &Progress,
+        progress: &mut Progress,
         output: &mut Output,
         asked: RequestedGoal,
         arrived: Arrived,
     ) -> Result<Option<Awaited<'a>>, CommandError> {
+        if matches!(arrived, Arrived::Typed(..)) {
+            progress.typed(output);
+        }
         match arrived {
             Arrived::Answer(Ok(GoalAnswer::Pending(pending))) => {
                 pending::tell(progress, output, &asked.name, &pending);
                 if pending.question.is_some() && self.is_asked_here {
+                    progress.prompt();
                     let typed = async move {
                         let typed = pending::read_line().await;
                         (asked, Arrived::Typed(pending, typed))
@@ -361,7 +380,7 @@ impl<'a> GoalBatch<'a> {
     ) {
         let usage = (400..500).contains(&problem.status);
         self.exit = self.exit.and(if usage { Exit::USAGE } else { Exit::FAILED });
-        let sentence = format!("{}{}", asked.name, problem.sentence());
+        let sentence = format!("{}{}", asked.name, flag_words::sentence(problem));
         progress.aside(|| output.error(&sentence));
     }
 
@@ -385,8 +404,9 @@ impl<'a> GoalBatch<'a> {
         for line in live.add(&part) {
             progress.line(output, &format!("{name}| {line}"));
         }
-        if let Some(rest) = live.rest() {
-            progress.doing(&format!("{name}| {rest}"));
+        match live.rest() {
+            Some(rest) => progress.doing(&format!("{name}| {rest}")),
+            None => progress.idle(),
         }
     }
 
@@ -456,8 +476,8 @@ impl<'a> GoalBatch<'a> {
             return Ok(());
         };
         let content = async |_: &str, file: WorkspaceFile| recorded::blob(journal, file.blob).await;
-        let written =
-            write_out::write_out(out, &files.tree.changes(), &self.came_in, content).await?;
+        let (changes, protect) = (files.tree.changes(), &files.protect);
+        let written = write_out::write_out(out, changes, protect, &self.came_in, content).await?;
         let exit = progress.aside(|| written.report(output, out.path()));
         self.exit = self.exit.and(exit);
         Ok(())

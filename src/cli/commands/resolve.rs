@@ -67,9 +67,7 @@ impl ResolveArgs {
             Decision::Skip => Resolution::Skip,
         };
         let body = request::Resolve { id: id.into(), resolution };
-        let rows =
-            follow::request_and_follow(context, output, operation::SUPERVISOR_RESOLVE, &body, id)?;
-        Ok(rows.iter().map(follow::exit_of).fold(Exit::DONE, Exit::and))
+        follow::request_and_follow(context, output, operation::SUPERVISOR_RESOLVE, &body, id)
     }
 }
 

@@ -97,6 +97,11 @@ impl RunArgs {
         }
         let mut workspace = self.workspace.collect(context.settings(), output)?;
         workspace.is_wanted |= self.out.is_some();
+        if !self.model.has_model(context.settings())
+            && let Some(warning) = self.model.unused()
+        {
+            output.note(&warning);
+        }
         let out = self.out.map(|path| write_out::open(&path, context)).transpose()?;
         context.work(output, UnfinishedSessions::Resume, async |factory, output, settings| {
             transfer::hand_over(factory, &workspace.files).await?;

@@ -13,7 +13,7 @@ use crate::cli::{
     files::changes,
     narrate::end_word,
     output::Output,
-    session_lookup,
+    session_lookup, silence,
     story::{self, StepStory, Story},
     table::TextTable,
     text::{one_line, short},
@@ -59,6 +59,7 @@ impl ShowArgs {
         }
         checks(output, &story, CheckMoment::After)?;
         changed_files(output, &story)?;
+        result(output, &story)?;
         Ok(Exit::DONE)
     }
 }
@@ -140,6 +141,17 @@ fn checks(output: &mut Output, story: &Story, moment: CheckMoment) -> std::io::R
         outcome(output, &check.result)?;
     }
     Ok(())
+}
+
+/// What a session with a model answered.
+fn result(output: &mut Output, story: &Story) -> std::io::Result<()> {
+    let told = &story.told;
+    if told.model.is_none() || told.row.end.is_none() {
+        return Ok(());
+    }
+    output.line("")?;
+    output.line(&output.painted(Colour::Bold, "Result"))?;
+    indented(output, silence::of_model(&told.result, told.row.status))
 }
 
 /// What differs in the workspace from what came in.

@@ -78,6 +78,11 @@ impl SubmitArgs {
         let mut goals = goal_input::from_arguments(vec![self.goal])?;
         let Some(GoalInput { goal, .. }) = goals.pop() else { return Ok(Exit::DONE) };
         let workspace = self.workspace.collect(context.settings(), output)?;
+        if self.model.is_none()
+            && let Some(warning) = self.model.unused()
+        {
+            output.note(&warning);
+        }
         transfer::send(&remote, &workspace.files)?;
         let came_in = workspace.hashes();
         let goal = self.model.apply(workspace.goal(goal, self.task_type), false);
@@ -116,6 +121,7 @@ fn print_end(
             for line in budget_words::pending(&pending) {
                 output.note(&line);
             }
+            output.note("to reach the running factory, these commands take --server, --nats or --context, too");
             return Ok(Exit::WAITING);
         }
     };
@@ -144,7 +150,7 @@ fn print_end(
 /// The text for a session without output. If the session's story is unavailable, its result is
 /// printed as it is.
 fn silence(remote: &RemoteFactory, answer: &SessionAnswer) -> Option<Silence> {
-    if answer.result != NO_OUTPUT {
+    if answer.result != NO_OUTPUT || answer.model.is_some() {
         return None;
     }
     let story = remote.session(&answer.session_id.into()).ok()?;

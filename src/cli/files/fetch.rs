@@ -9,6 +9,7 @@ use ai_factory_ports::{
 use ai_factory_schemas::{
     answer::SessionFilePart,
     request::ReadSessionFile,
+    session::SessionOpened,
     session_files::SessionFiles,
     subject::{Subjects, operation},
     text::BlobHash,
@@ -36,19 +37,36 @@ pub(crate) fn write_from(
     files: &SessionFiles,
     out: &OutDirectory,
 ) -> Result<WrittenOut, CommandError> {
+    let protect = protect(remote, files)?;
     match remote {
         RemoteFactory::Http(client) => {
-            client.block_on(write_out::all(out, files, async |path: &str, file: WorkspaceFile| {
-                over_http(client, files, path, file).await
-            }))
+            let content =
+                async |path: &str, file: WorkspaceFile| over_http(client, files, path, file).await;
+            client.block_on(write_out::all(out, files, &protect, content))
         }
         RemoteFactory::Nats { nats, settings } => over_nats(nats, async |bus| {
             let subjects = settings.subjects();
             let content = async |path: &str, file: WorkspaceFile| {
                 over_bus(&*bus, &subjects, files, path, file).await
             };
-            write_out::all(out, files, content).await
+            write_out::all(out, files, &protect, content).await
         }),
+    }
+}
+
+/// The patterns of the files that the session may not change.
+fn protect(remote: &RemoteFactory, files: &SessionFiles) -> Result<Vec<String>, CommandError> {
+    if files.changes.is_empty() {
+        return Ok(Vec::new());
+    }
+    let story = remote.session(&files.session_id.into())?;
+    let opened = story.timeline.into_iter().find(|entry| entry.event == "session.opened");
+    let opened = opened.map(|entry| serde_json::from_value::<SessionOpened>(entry.data));
+    match opened {
+        Some(Ok(opened)) => Ok(opened.protect),
+        _ => Err(CommandError::failed(
+            "the factory does not tell which files of the session are protected: nothing is written",
+        )),
     }
 }
 

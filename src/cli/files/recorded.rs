@@ -23,6 +23,8 @@ pub(crate) struct RecordedFiles {
     pub(crate) tree: SessionTree,
     /// The changes of each event, as lines for people, by the event's position.
     pub(crate) made: BTreeMap<u64, Vec<String>>,
+    /// Patterns of the files that it may not change.
+    pub(crate) protect: Vec<String>,
 }
 
 impl RecordedFiles {
@@ -36,10 +38,11 @@ impl RecordedFiles {
         for recorded in records {
             let Event::Session(event) = &recorded.event else { continue };
             if let SessionEvent::Opened(opened) = event
-                && let Some(workspace) = opened.workspace
+                && let Some(workspace) = &opened.workspace
             {
-                let tree = SessionTree::opened(journal, &workspace).await.map_err(unusable)?;
-                files = Some(Self { tree, made: BTreeMap::new() });
+                let tree = SessionTree::opened(journal, workspace).await.map_err(unusable)?;
+                let protect = opened.protect.clone();
+                files = Some(Self { tree, made: BTreeMap::new(), protect });
             }
             if let (Some(files), Some(list)) = (&mut files, changes_of(event)) {
                 let changed = load_changes(journal, list).await.map_err(unusable)?;

@@ -2,6 +2,7 @@
 
 use std::{collections::BTreeMap, io::ErrorKind, path::Path};
 
+use ai_factory_actors::workspace::patterns::ProtectedPaths;
 use ai_factory_schemas::{
     session_files::SessionFiles,
     text::BlobHash,
@@ -17,8 +18,11 @@ use crate::cli::{
     context::CommandContext,
     exit::{CommandError, Exit},
     output::Output,
-    text,
+    text::{self, first},
 };
+
+/// Protected files that are named in one sentence.
+const PROTECTED_NAMED_MAX: usize = 20;
 
 /// What was done below a directory.
 #[derive(Debug, Default, PartialEq, Eq)]
@@ -27,6 +31,8 @@ pub(crate) struct WrittenOut {
     removed: usize,
     /// Files that the session added and that ignore rules name.
     ignored: usize,
+    /// Protected files that the session changed.
+    protected: Vec<String>,
     /// The files that stay as they are, with the reason.
     kept: Vec<String>,
     /// Whether the disk refused one.
@@ -47,16 +53,20 @@ pub(crate) fn open(path: &Path, context: &CommandContext) -> Result<OutDirectory
     })
 }
 
-/// Carries out the changes of a session, and writes its other files that are not there.
+/// Carries out the changes of a session, but for those of files that `protect` covers, and writes
+/// its other files that are not there.
 pub(crate) async fn all(
     out: &OutDirectory,
     files: &SessionFiles,
+    protect: &[String],
     content: impl AsyncFnMut(&str, WorkspaceFile) -> Result<Vec<u8>, CommandError>,
 ) -> Result<WrittenOut, CommandError> {
     let deleted = files.changes.iter().filter(|change| change.file.is_none()).cloned();
     let present = files.files.files.iter();
     let present = present.map(|(path, file)| FileChange { path: path.clone(), file: Some(*file) });
-    let all: Vec<_> = deleted.chain(present).collect();
+    let mut all: Vec<_> = deleted.chain(present).collect();
+    let protected = protected_changes(&files.changes, protect)?;
+    all.retain(|change| !protected.contains(&change.path));
     // What is not among the changes is as it came in.
     let mut came_in = files.files.clone();
     for change in &files.changes {
@@ -64,14 +74,40 @@ pub(crate) async fn all(
     }
     came_in.files.extend(files.before.files.iter().map(|(path, file)| (path.clone(), *file)));
     let came_in = came_in.files.into_iter().map(|(path, file)| (path, file.blob)).collect();
-    write_out(out, &all, &came_in, content).await
+    let done = carry_out(out, &all, &came_in, content).await?;
+    Ok(WrittenOut { protected, ..done })
+}
+
+/// Carries out the changes of a session, but for those of files that `protect` covers: a session
+/// that ended before its check after the steps has not restored them.
+pub(crate) async fn write_out(
+    out: &OutDirectory,
+    mut changes: Vec<FileChange>,
+    protect: &[String],
+    came_in: &BTreeMap<String, BlobHash>,
+    content: impl AsyncFnMut(&str, WorkspaceFile) -> Result<Vec<u8>, CommandError>,
+) -> Result<WrittenOut, CommandError> {
+    let protected = protected_changes(&changes, protect)?;
+    changes.retain(|change| !protected.contains(&change.path));
+    let done = carry_out(out, &changes, came_in, content).await?;
+    Ok(WrittenOut { protected, ..done })
+}
+
+/// The paths of changes that a pattern covers.
+fn protected_changes(
+    changes: &[FileChange],
+    protect: &[String],
+) -> Result<Vec<String>, CommandError> {
+    let paths = ProtectedPaths::new(protect).map_err(CommandError::failed)?;
+    let named = changes.iter().map(|change| &change.path);
+    Ok(named.filter(|path| paths.covers(path)).cloned().collect())
 }
 
 /// Carries out changes, the deletions last and only if all else could be written; but those first
 /// that make room, so that a folder can take the place of a file and the other way round. Files
 /// that did not come in and that ignore rules of the directory name, such as build artefacts, are
 /// not written. `content` gives the bytes of a file.
-pub(crate) async fn write_out(
+async fn carry_out(
     out: &OutDirectory,
     changes: &[FileChange],
     came_in: &BTreeMap<String, BlobHash>,
@@ -150,11 +186,22 @@ impl WrittenOut {
             1 => output.note("1 ignored file is not written"),
             n => output.note(&format!("{n} ignored files are not written")),
         }
+        if !self.protected.is_empty() {
+            output.note(&protected_words(&self.protected));
+        }
         for kept in &self.kept {
             output.error(&format!("not written: {kept}"));
         }
         if self.kept.is_empty() { Exit::DONE } else { Exit::FAILED }
     }
+}
+
+/// The protected files that stay as they are, in a sentence.
+fn protected_words(paths: &[String]) -> String {
+    let rest = |more| format!("{more} more");
+    let named =
+        first(paths.iter().map(|path| text::one_line(path)).collect(), PROTECTED_NAMED_MAX, rest);
+    format!("protected files that the session changed are not written: {}", named.join(", "))
 }
 
 #[cfg(test)]
@@ -202,7 +249,7 @@ mod tests {
             let (_, content) = contents.iter().find(|(known, _)| *known == path).unwrap();
             Ok(content.as_bytes().to_vec())
         };
-        let done = waited(write_out(&out, &changes, &came_in.into(), content)).unwrap();
+        let done = waited(write_out(&out, changes, &[], &came_in.into(), content)).unwrap();
         assert_eq!((done.written, done.removed, done.kept.len()), (3, 2, 1));
         assert!(done.kept[0].ends_with("/a: it differs from what went in"), "{:?}", done.kept);
         let read = |path: &str| fs::read_to_string(at(path)).unwrap();
@@ -221,9 +268,43 @@ mod tests {
         let changes = ["a", "b.o", "in.o", "x/c.o"].map(|path| change(path, Some("new"))).to_vec();
         let came_in = [("in.o".to_owned(), BlobHash::of(b"in"))].into();
         let content = async |_: &str, _| Ok(b"new".to_vec());
-        let done = waited(write_out(&out(dir.path()), &changes, &came_in, content)).unwrap();
+        let done = waited(write_out(&out(dir.path()), changes, &[], &came_in, content)).unwrap();
         assert_eq!((done.written, done.ignored, done.kept.len()), (2, 2, 0));
         assert!(!dir.path().join("b.o").exists() && !dir.path().join("x").exists());
+    }
+
+    #[test]
+    fn protected_files_that_a_session_changed_never_come_out() {
+        let dir = tempfile::tempdir().unwrap();
+        let manifest = |files: &[(&str, &str)]| WorkspaceManifest {
+            files: files.iter().map(|(path, text)| ((*path).to_owned(), file(text))).collect(),
+        };
+        let came_in = manifest(&[("a", "1"), ("tests/a", "1"), ("tests/b", "1"), ("tests/c", "c")]);
+        let now = manifest(&[("a", "new"), ("tests/a", "new"), ("tests/c", "c"), ("tests/x", "x")]);
+        fs::create_dir(dir.path().join("tests")).unwrap();
+        for path in ["a", "tests/a", "tests/b"] {
+            fs::write(dir.path().join(path), "1").unwrap();
+        }
+        let protect = ["tests/**".to_owned()];
+        let content = async |path: &str, _| Ok(if path == "tests/c" { "c" } else { "new" }.into());
+        let read = |path: &str| fs::read_to_string(dir.path().join(path)).ok();
+        let told = ["tests/a", "tests/b", "tests/x"];
+
+        let hashes = came_in.files.iter().map(|(path, file)| (path.clone(), file.blob)).collect();
+        let changes = came_in.changes_to(&now);
+        let out = out(dir.path());
+        let done = waited(write_out(&out, changes, &protect, &hashes, content)).unwrap();
+        assert_eq!((done.written, done.removed, done.kept.len()), (1, 0, 0), "{done:?}");
+        assert_eq!(done.protected, told);
+        assert!(protected_words(&done.protected).ends_with("written: tests/a, tests/b, tests/x"));
+
+        let files = SessionFiles::new(SessionId(uuid::Uuid::nil()), &came_in, now);
+        let done = waited(all(&out, &files, &protect, content)).unwrap();
+        assert_eq!((done.written, done.removed, done.kept.len()), (1, 0, 0), "{done:?}");
+        assert_eq!(done.protected, told);
+        assert_eq!((read("a"), read("tests/a")), (Some("new".into()), Some("1".into())));
+        assert_eq!((read("tests/b"), read("tests/c")), (Some("1".into()), Some("c".into())));
+        assert_eq!(read("tests/x"), None);
     }
 
     #[test]
@@ -239,7 +320,7 @@ mod tests {
         }
         let files = SessionFiles::new(SessionId(uuid::Uuid::nil()), &came_in, now);
         let content = async |path: &str, _| Ok(if path == "same" { "3" } else { "new" }.into());
-        let done = waited(all(&out(dir.path()), &files, content)).unwrap();
+        let done = waited(all(&out(dir.path()), &files, &[], content)).unwrap();
         assert_eq!((done.written, done.removed, done.kept.len()), (3, 1, 1), "{done:?}");
         assert!(done.kept[0].contains("/mine: it differs"), "{done:?}");
         assert!(!dir.path().join("gone").exists());
@@ -252,10 +333,10 @@ mod tests {
         fs::write(dir.path().join("old"), "old").unwrap();
         // A name that is too long for the file system.
         let (first, long) = (change("a", Some("new")), change(&"x".repeat(256), Some("new")));
-        let changes = [change("old", None), first, long, change("y", Some("new"))];
+        let changes = vec![change("old", None), first, long, change("y", Some("new"))];
         let came_in = [("old".to_owned(), BlobHash::of(b"old"))].into();
         let content = async |_: &str, _| Ok(b"new".to_vec());
-        let done = waited(write_out(&out(dir.path()), &changes, &came_in, content)).unwrap();
+        let done = waited(write_out(&out(dir.path()), changes, &[], &came_in, content)).unwrap();
         assert_eq!((done.written, done.removed, done.kept.len()), (2, 0, 2), "{done:?}");
         assert!(done.kept[0].contains("xxx: File name too long"), "{done:?}");
         assert!(done.kept[1].contains("old: it is not removed"), "{done:?}");
