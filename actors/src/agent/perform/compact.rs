@@ -48,7 +48,7 @@ pub async fn shorten(
     Ok((replaced, lacking))
 }
 
-/// The text without its middle; `None` if it would hardly become shorter, as one that was shortened.
+/// The text without its middle; `None` if it would hardly become shorter, as one that was cut.
 fn shortened(text: &str, place: ToolPlace) -> Option<String> {
     let head = &text[..text.floor_char_boundary(KEPT_BYTES_MAX)];
     let from = text.ceil_char_boundary(text.len().saturating_sub(KEPT_BYTES_MAX));
