@@ -110,7 +110,7 @@ pub(super) async fn perform(
     }
 }
 
-/// An answer as it is recorded, and its message: exact, but for the values that are known as secret.
+/// An answer as it is recorded, and its message: exact, but for values that are known as secret.
 /// The times are left at zero.
 ///
 /// # Errors

@@ -109,7 +109,7 @@ pub enum WordsDue {
         /// Why.
         reason: String,
     },
-    /// The last answer has more tool calls than are carried out: the first ones were, these were not.
+    /// The last answer has more tool calls than are carried out: the first were, these were not.
     LeftOut {
         /// How many were carried out.
         carried_out: u32,

@@ -48,7 +48,7 @@ pub async fn shorten(
     Ok((replaced, lacking))
 }
 
-/// The text without its middle; `None` if it would not become shorter.
+/// The text without its middle; `None` if it would hardly become shorter, as one that was cut.
 fn shortened(text: &str, place: ToolPlace) -> Option<String> {
     let head = &text[..text.floor_char_boundary(KEPT_BYTES_MAX)];
     let from = text.ceil_char_boundary(text.len().saturating_sub(KEPT_BYTES_MAX));
@@ -56,8 +56,8 @@ fn shortened(text: &str, place: ToolPlace) -> Option<String> {
     let marker = format!(
         "\n[shortened: {left_out} bytes are left out; {READ_OUTPUT} with {{\"output\": \"{place}\"}} shows them]\n"
     );
-    let short = [head, &marker, &text[from..]].concat();
-    (short.len() < text.len()).then_some(short)
+    let is_worth_it = left_out >= 2 * marker.len();
+    is_worth_it.then(|| [head, &marker, &text[from..]].concat())
 }
 
 #[cfg(test)]
