@@ -203,7 +203,7 @@ mod tests {
     /// Supports bash alone.
     struct BashSandbox;
 
-    #[async_trait::async_trait]
+    #[ractor::async_trait]
     impl Sandbox for BashSandbox {
         fn isolation(&self) -> Isolation {
             Isolation::default()
