@@ -168,14 +168,14 @@ mod tests {
         let opened = format!("{}-----BEGIN ", "a".repeat(100_000));
         let (mut stream, mut through) = (StreamMask::new(mask()), String::new());
         through += &stream.push(&opened);
-        // Hours, if each part were a new beginning.
-        for _ in 0..1_000_000 {
+        // Many minutes, if each part were a new beginning.
+        for _ in 0..200_000 {
             through += &stream.push("b ");
             assert_eq!(stream.tried, stream.held.len());
         }
         assert_eq!(through, "", "it could be a private key");
         through += &stream.push("but is none. ");
-        assert_eq!(through, opened + &"b ".repeat(1_000_000) + "but is none. ");
+        assert_eq!(through, opened + &"b ".repeat(200_000) + "but is none. ");
         assert_eq!((&*stream.held, stream.tried), ("", 0));
         assert_eq!(stream.push("secret = a"), "");
         assert_eq!(stream.push("1B2c3D4e5F6g7H8 "), "secret = [masked] ");
