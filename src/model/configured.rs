@@ -202,7 +202,7 @@ impl ConfiguredModel {
     async fn told(&self, endpoint: &ModelEndpoint) -> Result<ModelFacts, ModelError> {
         self.is_configured()?;
         let Some(dialect) = dialect(endpoint.protocol) else {
-            return Ok(ModelFacts::default());
+            return Ok(ModelFacts { is_final: true, ..ModelFacts::default() });
         };
         let url = parsed(endpoint)?;
         let key = self.keys.key(endpoint, &url)?.map(|key| dialect.key_header(key));
@@ -212,8 +212,8 @@ impl ConfiguredModel {
             return Ok(facts);
         }
         let server = FactsServer { client: &self.client, limits: self.limits, url, key };
-        let (facts, is_final) = server.facts(endpoint).await?;
-        if is_final {
+        let facts = server.facts(endpoint).await?;
+        if facts.is_final {
             self.facts.lock().insert(place, facts.clone());
         }
         Ok(facts)
