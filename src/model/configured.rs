@@ -15,13 +15,14 @@ use url::Url;
 
 use super::{
     chat_completions::ChatCompletions,
-    client::{ModelClient, Outgoing, Response, TimeLimits},
+    client::{ModelClient, Outgoing, Response},
     dialect::{Dialect, StreamDecoder, StreamState},
     draft::{cut, malformed},
     errors::{Asked, hide, refusal, reported, retry_after},
     facts::FactsServer,
     key_policy::{Keys, own},
     messages::Messages,
+    patience::TimeLimits,
     recording::Recording,
     settings::{ModelSettings, Resolved, check_name, is_none, resolve},
     sse::EventReader,
@@ -143,13 +144,17 @@ impl ConfiguredModel {
                 return Err(malformed(&format!("its stream exceeds {STREAM_BYTES_MAX} bytes")));
             }
             let events = reader.take(&part).map_err(|error| malformed(&error.to_string()))?;
+            let outputs = decoder.outputs();
             for data in events {
-                if let Some(error) = self.failure(asked, &data, decoder.has_begun()) {
+                if let Some(error) = self.failure(asked, &data, decoder.outputs() > 0) {
                     return Err(error);
                 }
                 if decoder.event(&data, sink)? == StreamState::Ended {
                     return decoder.finish();
                 }
+            }
+            if decoder.outputs() > outputs {
+                response.progressed();
             }
         }
         decoder.finish()

@@ -15,7 +15,10 @@ use hyper::Method;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::client::{ModelClient, Outgoing, TimeLimits};
+use super::{
+    client::{ModelClient, Outgoing},
+    patience::TimeLimits,
+};
 
 /// Time limit of each step of a question.
 const ASK_MAX: Duration = Duration::from_secs(5);
