@@ -95,6 +95,9 @@ pub struct ModelFacts {
     pub calls_tools: Option<bool>,
     /// The kind and version of the server, if it tells them.
     pub server: Option<String>,
+    /// Whether the server will tell the same later. A window that is not in force yet may become
+    /// another one.
+    pub is_final: bool,
 }
 
 /// Takes the text of an answer while it arrives.
@@ -131,7 +134,7 @@ pub trait Model: Send + Sync + 'static {
         Ok(())
     }
 
-    /// What the server tells about the model, asked for at most once for each endpoint.
+    /// What the server tells about the model, asked for until it is final.
     async fn facts(&self, endpoint: &ModelEndpoint) -> Result<ModelFacts, ModelError>;
 
     /// Makes one attempt of a call.

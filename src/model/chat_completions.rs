@@ -114,8 +114,8 @@ impl StreamDecoder for ChatDecoder {
         Ok(StreamState::Open)
     }
 
-    fn has_begun(&self) -> bool {
-        self.draft.has_begun()
+    fn outputs(&self) -> u64 {
+        self.draft.outputs()
     }
 
     fn finish(self: Box<Self>) -> Result<ModelAnswer, ModelError> {

@@ -30,23 +30,15 @@ use tokio::{
 };
 use url::{Position, Url};
 
-use super::draft::cut;
+use super::{
+    draft::cut,
+    patience::{ATTEMPT_MAX, BODY_MAX, Patience, TimeLimits, Waited},
+};
 
 /// How the client calls itself.
 const AGENT: &str = concat!("ai-factory/", env!("CARGO_PKG_VERSION"));
 
 type TlsConnector = TowerToHyperService<HttpsConnector<HttpConnector>>;
-
-/// Time limits of one request.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct TimeLimits {
-    /// Of the connection's set-up.
-    pub(crate) connect: Duration,
-    /// From the request to the first byte of the content.
-    pub(crate) first_byte: Duration,
-    /// Between two parts of the content.
-    pub(crate) idle: Duration,
-}
 
 /// A request.
 pub(crate) struct Outgoing {
@@ -93,8 +85,7 @@ pub(crate) struct Response {
     body: Incoming,
     host: String,
     limits: TimeLimits,
-    /// When the first byte has to be there; absent after it.
-    first_byte_by: Option<Instant>,
+    patience: Patience,
     /// Drives the connection until this is dropped.
     _connection: JoinSet<()>,
 }
@@ -107,40 +98,55 @@ impl Response {
 
     /// The next part of the content; `None` at its end.
     pub(crate) async fn part(&mut self) -> Result<Option<Bytes>, ModelError> {
+        let (until, waited) = self.patience.until();
+        let part = timeout_at(until, self.data()).await;
+        let part = part.map_err(|_| self.timed_out(waited))??;
+        self.patience.heard(Instant::now());
+        Ok(part)
+    }
+
+    /// The last part brought something of the answer, and no mere sign of life.
+    pub(crate) fn progressed(&mut self) {
+        self.patience.progressed(Instant::now());
+    }
+
+    async fn data(&mut self) -> Result<Option<Bytes>, ModelError> {
         loop {
-            let by = self.first_byte_by.unwrap_or_else(|| Instant::now() + self.limits.idle);
-            let frame = timeout_at(by, self.body.frame()).await;
-            let Ok(frame) = frame else { return Err(self.timed_out()) };
-            let Some(frame) = frame else { return Ok(None) };
+            let Some(frame) = self.body.frame().await else { return Ok(None) };
             let frame = frame.map_err(|error| cut(&format!("{} {}", self.host, root(&error))))?;
             match frame.into_data() {
-                Ok(data) if !data.is_empty() => {
-                    self.first_byte_by = None;
-                    return Ok(Some(data));
-                }
+                Ok(data) if !data.is_empty() => return Ok(Some(data)),
                 _ => {}
             }
         }
     }
 
-    fn timed_out(&self) -> ModelError {
-        match self.first_byte_by {
-            Some(_) => no_first_byte(&self.host, self.limits.first_byte),
-            None => ModelError::new(
-                ModelErrorClass::TimedOut,
-                format!(
-                    "{} sent nothing more for {} ms: try again, or raise `model_idle_ms_max`",
-                    self.host,
-                    self.limits.idle.as_millis()
-                ),
+    fn timed_out(&self, waited: Waited) -> ModelError {
+        let (host, limits) = (&self.host, self.limits);
+        let reason = match waited {
+            Waited::FirstByte => return no_first_byte(host, limits.first_byte),
+            Waited::Idle => format!(
+                "{host} sent nothing more for {} ms: try again, or raise `model_idle_ms_max`",
+                limits.idle.as_millis()
             ),
-        }
+            Waited::Progress => format!(
+                "{host} sent signs of life and nothing more of the answer for {} ms: try again, or raise \
+                 `model_first_byte_ms_max`",
+                limits.first_byte.max(limits.idle).as_millis()
+            ),
+            Waited::Attempt => format!(
+                "{host} did not complete its answer within {} minutes: use a faster model, or ask for less",
+                ATTEMPT_MAX.max(limits.first_byte).as_secs() / 60
+            ),
+        };
+        ModelError::new(ModelErrorClass::TimedOut, reason)
     }
 
-    /// At most so many bytes of the content, as far as it arrives.
+    /// At most so many bytes of the content, as far as it arrives within [`BODY_MAX`].
     pub(crate) async fn beginning(mut self, bytes_max: usize) -> Bytes {
+        let until = Instant::now() + self.limits.idle.min(BODY_MAX);
         let mut whole = Vec::new();
-        while let Ok(Some(part)) = self.part().await {
+        while let Ok(Ok(Some(part))) = timeout_at(until, self.data()).await {
             let room = bytes_max.saturating_sub(whole.len());
             whole.extend_from_slice(&part[..part.len().min(room)]);
             if part.len() >= room {
@@ -185,7 +191,8 @@ impl ModelClient {
             .body(Full::from(body))
             .map_err(|error| unreachable(&host, &error.to_string()))?;
         request.headers_mut().extend(headers);
-        let first_byte_by = Instant::now() + limits.first_byte;
+        let began = Instant::now();
+        let first_byte_by = began + limits.first_byte;
         let responding = timeout_at(first_byte_by, sender.send_request(request)).await;
         let response = responding.map_err(|_| no_first_byte(&host, limits.first_byte))?;
         let (head, body) = response.map_err(failed)?.into_parts();
@@ -195,7 +202,7 @@ impl ModelClient {
             body,
             host,
             limits,
-            first_byte_by: Some(first_byte_by),
+            patience: Patience::new(limits, began),
             _connection: connection,
         })
     }

@@ -15,13 +15,14 @@ use url::Url;
 
 use super::{
     chat_completions::ChatCompletions,
-    client::{ModelClient, Outgoing, Response, TimeLimits},
+    client::{ModelClient, Outgoing, Response},
     dialect::{Dialect, StreamDecoder, StreamState},
     draft::{cut, malformed},
     errors::{Asked, hide, refusal, reported, retry_after},
     facts::FactsServer,
     key_policy::{Keys, own},
     messages::Messages,
+    patience::TimeLimits,
     recording::Recording,
     settings::{ModelSettings, Resolved, check_name, is_none, recording_of, resolve},
     sse::EventReader,
@@ -147,13 +148,17 @@ impl ConfiguredModel {
                 return Err(malformed(&format!("its stream exceeds {STREAM_BYTES_MAX} bytes")));
             }
             let events = reader.take(&part).map_err(|error| malformed(&error.to_string()))?;
+            let outputs = decoder.outputs();
             for data in events {
-                if let Some(error) = self.failure(asked, &data, decoder.has_begun()) {
+                if let Some(error) = self.failure(asked, &data, decoder.outputs() > 0) {
                     return Err(error);
                 }
                 if decoder.event(&data, sink)? == StreamState::Ended {
                     return decoder.finish();
                 }
+            }
+            if decoder.outputs() > outputs {
+                response.progressed();
             }
         }
         decoder.finish()
@@ -199,7 +204,7 @@ impl ConfiguredModel {
 
     async fn told(&self, endpoint: &ModelEndpoint) -> Result<ModelFacts, ModelError> {
         let Some(dialect) = dialect(endpoint.protocol) else {
-            return Ok(ModelFacts::default());
+            return Ok(ModelFacts { is_final: true, ..ModelFacts::default() });
         };
         let url = parsed(endpoint)?;
         let key = self.keys.key(endpoint, &url)?.map(|key| dialect.key_header(key));
@@ -209,8 +214,8 @@ impl ConfiguredModel {
             return Ok(facts);
         }
         let server = FactsServer { client: &self.client, limits: self.limits, url, key };
-        let (facts, is_final) = server.facts(endpoint).await?;
-        if is_final {
+        let facts = server.facts(endpoint).await?;
+        if facts.is_final {
             self.facts.lock().insert(place, facts.clone());
         }
         Ok(facts)

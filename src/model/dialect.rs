@@ -35,8 +35,8 @@ pub(crate) trait StreamDecoder: Send {
     /// Takes the data of an event.
     fn event(&mut self, data: &str, sink: &mut dyn TokenSink) -> Result<StreamState, ModelError>;
 
-    /// Whether the model has put something out, be it reasoning.
-    fn has_begun(&self) -> bool;
+    /// Number of parts that the model has put out, be they reasoning.
+    fn outputs(&self) -> u64;
 
     /// The answer, after the end mark or the end of the stream.
     fn finish(self: Box<Self>) -> Result<ModelAnswer, ModelError>;

@@ -28,7 +28,7 @@ pub(crate) struct AnswerDraft {
     text: String,
     calls: Vec<DraftCall>,
     bytes: usize,
-    has_begun: bool,
+    outputs: u64,
     /// How it ended, once that is said.
     pub(crate) stop: Option<StopReason>,
     /// What it took, once that is said.
@@ -54,14 +54,14 @@ pub(crate) fn cut(reason: &str) -> ModelError {
 }
 
 impl AnswerDraft {
-    /// Whether the model has put something out, be it reasoning.
-    pub(crate) fn has_begun(&self) -> bool {
-        self.has_begun
+    /// Number of parts that the model has put out, be they reasoning.
+    pub(crate) fn outputs(&self) -> u64 {
+        self.outputs
     }
 
     /// Something was put out that is no part of the answer.
     pub(crate) fn begin(&mut self) {
-        self.has_begun = true;
+        self.outputs += 1;
     }
 
     /// Who answers, as far as it is said.
@@ -107,6 +107,7 @@ impl AnswerDraft {
         if self.calls.len() >= TOOL_CALLS_READ_MAX {
             return Err(malformed(&format!("it calls more than {TOOL_CALLS_READ_MAX} tools")));
         }
+        self.begin();
         self.count(name)?;
         self.count(id.unwrap_or_default())?;
         let provider_id = id.filter(|id| !id.is_empty()).map(str::to_owned);
@@ -135,7 +136,7 @@ impl AnswerDraft {
     }
 
     fn count(&mut self, part: &str) -> Result<(), ModelError> {
-        self.has_begun = true;
+        self.outputs += u64::from(!part.is_empty());
         self.bytes = self.bytes.saturating_add(part.len());
         if self.bytes > MODEL_ANSWER_BYTES_MAX {
             return Err(malformed(&format!("it is longer than {MODEL_ANSWER_BYTES_MAX} bytes")));

@@ -1,6 +1,7 @@
 //! What a server tells about a model without being asked to complete anything.
 //!
-//! *Promises.* What a server does not tell is unknown, and no failure. Only servers that people run
+//! *Promises.* What a server does not tell is unknown, and no failure; a server that
+//! cannot answer yet is one. Only servers that people run
 //! themselves are asked: Ollama, llama.cpp and vLLM.
 //!
 //! *Limits.* [`ASK_MAX`] for a question, [`FACTS_BYTES_MAX`] for its answer.
@@ -8,13 +9,16 @@
 use std::time::Duration;
 
 use ai_factory_ports::model::{ModelError, ModelFacts};
-use ai_factory_schemas::model::ModelEndpoint;
+use ai_factory_schemas::model::{ModelEndpoint, ModelErrorClass};
 use bytes::Bytes;
 use hyper::Method;
 use serde_json::{Value, json};
 use url::Url;
 
-use super::client::{ModelClient, Outgoing, TimeLimits};
+use super::{
+    client::{ModelClient, Outgoing},
+    patience::TimeLimits,
+};
 
 /// Time limit of each step of a question.
 const ASK_MAX: Duration = Duration::from_secs(5);
@@ -32,22 +36,18 @@ pub(crate) struct FactsServer<'a> {
 }
 
 impl FactsServer<'_> {
-    /// What it tells, and whether it will tell the same later: a window that is not in force yet
-    /// may become smaller.
-    pub(crate) async fn facts(
-        &self,
-        endpoint: &ModelEndpoint,
-    ) -> Result<(ModelFacts, bool), ModelError> {
+    /// What it tells.
+    pub(crate) async fn facts(&self, endpoint: &ModelEndpoint) -> Result<ModelFacts, ModelError> {
         match endpoint.provider() {
             "ollama" => self.ollama(endpoint.name()).await,
-            "llamacpp" => Ok((self.llama_cpp().await?, true)),
-            "vllm" => Ok((self.vllm(endpoint.name()).await?, true)),
-            _ => Ok((ModelFacts::default(), true)),
+            "llamacpp" => self.llama_cpp().await,
+            "vllm" => self.vllm(endpoint.name()).await,
+            _ => Ok(ModelFacts { is_final: true, ..ModelFacts::default() }),
         }
     }
 
     /// Of a loaded model the window in force; of another one what it will be at most.
-    async fn ollama(&self, name: &str) -> Result<(ModelFacts, bool), ModelError> {
+    async fn ollama(&self, name: &str) -> Result<ModelFacts, ModelError> {
         let running = self.ask("/api/ps", None).await?;
         let shown = self.ask("/api/show", Some(json!({ "model": name }))).await?;
         let version = self.ask("/api/version", None).await?;
@@ -58,14 +58,14 @@ impl FactsServer<'_> {
         };
         let loaded = running["models"].as_array().and_then(|models| models.iter().find(is_it));
         let in_force = loaded.and_then(|model| model["context_length"].as_u64());
-        let facts = ModelFacts {
+        Ok(ModelFacts {
             context_tokens: in_force.or_else(|| set_window(&shown)).or_else(|| window(&shown)),
             calls_tools: shown["capabilities"]
                 .as_array()
                 .map(|all| all.iter().any(|capability| capability == "tools")),
             server: version["version"].as_str().map(|version| format!("Ollama {version}")),
-        };
-        Ok((facts, in_force.is_some()))
+            is_final: in_force.is_some(),
+        })
     }
 
     async fn llama_cpp(&self) -> Result<ModelFacts, ModelError> {
@@ -76,6 +76,7 @@ impl FactsServer<'_> {
             context_tokens: settings["n_ctx"].as_u64().or_else(|| props["n_ctx"].as_u64()),
             calls_tools: props["chat_template_caps"]["supports_tool_calls"].as_bool(),
             server: build.map(|build| format!("llama.cpp {build}")),
+            is_final: true,
         })
     }
 
@@ -88,6 +89,7 @@ impl FactsServer<'_> {
             context_tokens: model.and_then(|model| model["max_model_len"].as_u64()),
             calls_tools: None,
             server: version["version"].as_str().map(|version| format!("vLLM {version}")),
+            is_final: true,
         })
     }
 
@@ -108,6 +110,11 @@ impl FactsServer<'_> {
             idle: self.limits.idle.min(ASK_MAX),
         };
         let response = self.client.send(outgoing, limits).await?;
+        // Also a server that loads the model has no answer yet.
+        if response.status >= 500 || response.status == 429 {
+            let reason = format!("{path} answers status {}: try again later", response.status);
+            return Err(ModelError::new(ModelErrorClass::Overloaded, reason));
+        }
         if response.status != 200 {
             return Ok(Value::Null);
         }

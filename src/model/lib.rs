@@ -23,6 +23,7 @@ mod fence;
 mod key_policy;
 mod messages;
 mod messages_body;
+mod patience;
 mod provider;
 mod recording;
 mod settings;

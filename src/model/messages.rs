@@ -180,8 +180,8 @@ impl StreamDecoder for MessagesDecoder {
         Ok(StreamState::Open)
     }
 
-    fn has_begun(&self) -> bool {
-        self.draft.has_begun()
+    fn outputs(&self) -> u64 {
+        self.draft.outputs()
     }
 
     fn finish(mut self: Box<Self>) -> Result<ModelAnswer, ModelError> {

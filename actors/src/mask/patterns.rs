@@ -15,8 +15,11 @@ const GAP: &str = r"(?:[ \t\r\n]|\\[nrt])";
 /// The longest construct but a private key that crosses white space, from its beginning to the
 /// white space, in bytes; with room to spare.
 const OPENING_BYTES_MAX: usize = 64;
-/// How every private key begins.
+/// How every private key begins; its only white space is its end.
 const KEY_BEGINNING: &str = "-----BEGIN ";
+/// The end of a refused value in which something else may begin that reaches beyond it, in bytes:
+/// the longest name and its separator; with room to spare.
+const REFUSED_END_BYTES: usize = 16;
 
 /// Whether what a pattern found is a secret, given what precedes and follows it.
 type Accept = fn(&str, Range<usize>) -> bool;
@@ -101,42 +104,112 @@ fn is_name(text: &str) -> bool {
     text.split('.').all(is_word) && (text.contains('.') || (text.contains('_') && has_one_case))
 }
 
-/// The places of what looks like a secret.
+/// The places of what looks like a secret. The work grows with the text's length alone.
 pub(super) fn find(text: &str) -> Vec<Range<usize>> {
-    let mut found = Vec::new();
-    for SecretPattern { regex, accept } in PATTERNS.iter() {
-        let mut from = 0;
-        while let Some((whole, secret)) = regex.captures_at(text, from).and_then(|it| places(&it)) {
-            if accept(text, secret.clone()) {
-                from = whole.end;
-                found.push(secret);
-            } else {
-                // Every pattern begins with an ASCII character.
-                from = secret.start.max(whole.start + 1);
-            }
-        }
+    let of_pattern = |pattern| Candidates { pattern, text, from: 0 };
+    let candidates = PATTERNS.iter().flat_map(of_pattern);
+    candidates.filter(|found| found.is_secret).map(|found| found.value).collect()
+}
+
+/// What a pattern found.
+struct Candidate {
+    value: Range<usize>,
+    is_secret: bool,
+}
+
+/// What a pattern finds in a text, from its beginning to its end.
+struct Candidates<'a> {
+    pattern: &'a SecretPattern,
+    text: &'a str,
+    /// Where the next search begins.
+    from: usize,
+}
+
+impl Iterator for Candidates<'_> {
+    type Item = Candidate;
+
+    fn next(&mut self) -> Option<Candidate> {
+        let found = self.pattern.regex.captures_at(self.text, self.from)?;
+        let (whole, value) = places(&found)?;
+        let is_secret = (self.pattern.accept)(self.text, value.clone());
+        self.from = if is_secret {
+            whole.end
+        } else {
+            // A value that ends at the same place is refused for the same reason, so only one
+            // counts that ends later: its name may be the end of this value. What can be refused
+            // is ASCII.
+            value.end.saturating_sub(REFUSED_END_BYTES).max(value.start).max(whole.start + 1)
+        };
+        Some(Candidate { value, is_secret })
     }
-    found
 }
 
 fn places(found: &Captures<'_>) -> Option<(Range<usize>, Range<usize>)> {
     Some((found.get(0)?.range(), found.get(1)?.range()))
 }
 
-/// Where a secret may begin that goes on after the end of a text that ends with white space.
+/// Where a secret but a private key may begin that goes on after the end of a text that ends with
+/// white space.
 pub(super) fn open(text: &str) -> Option<usize> {
     let tail = text.ceil_char_boundary(text.len().saturating_sub(OPENING_BYTES_MAX));
     let opening = OPENING.as_ref().and_then(|regex| regex.find(&text[tail..]));
-    let opening = opening.map(|found| tail + found.start());
-    opening.into_iter().chain(open_key(text)).min()
+    opening.map(|found| tail + found.start())
 }
 
-/// Where a private key begins of which everything up to the end can be a part.
-fn open_key(text: &str) -> Option<usize> {
-    let is_part = |byte: &u8| byte.is_ascii_alphanumeric() || b"+/=\\:,- \t\r\n".contains(byte);
-    // A byte after one that cannot be a part is at a boundary if it can be one: it is ASCII.
-    let from = text.bytes().rposition(|byte| !is_part(&byte)).map_or(0, |at| at + 1);
-    text[from..].find(KEY_BEGINNING).map(|at| from + at)
+/// Where private keys may be under way in a text that arrives in parts. Each byte is read once.
+#[derive(Debug, Default)]
+pub(super) struct OpenKeys {
+    /// Bytes read.
+    read: usize,
+    /// Where the bytes begin that can all be part of a private key.
+    stretch: usize,
+    /// From the beginning of each key to the first byte that cannot be a part of it.
+    keys: Vec<Range<usize>>,
+}
+
+impl OpenKeys {
+    /// Reads on up to the end of a text of which the bytes so far were the beginning.
+    pub(super) fn read_on(&mut self, text: &str) {
+        let bytes = text.as_bytes();
+        for at in self.read..bytes.len() {
+            let is_open = self.keys.last().is_some_and(|key| key.end == usize::MAX);
+            if !is_part(bytes[at]) {
+                if let Some(key) = self.keys.last_mut().filter(|_| is_open) {
+                    key.end = at;
+                }
+                self.stretch = at + 1;
+            } else if bytes[at] == b' '
+                && !is_open
+                && bytes[self.stretch..=at].ends_with(KEY_BEGINNING.as_bytes())
+            {
+                self.keys.push(at + 1 - KEY_BEGINNING.len()..usize::MAX);
+            }
+        }
+        self.read = bytes.len();
+    }
+
+    /// Where the private key begins that may be under way at the end of the first so many bytes.
+    pub(super) fn at(&self, length: usize) -> Option<usize> {
+        let begun = self.keys.partition_point(|key| key.start + KEY_BEGINNING.len() <= length);
+        let last = self.keys[..begun].last()?;
+        (length <= last.end).then_some(last.start)
+    }
+
+    /// Forgets the first bytes, at the end of which no key is under way.
+    pub(super) fn forget(&mut self, length: usize) {
+        self.keys.retain(|key| key.start >= length);
+        for key in &mut self.keys {
+            key.start -= length;
+            key.end = if key.end == usize::MAX { key.end } else { key.end - length };
+        }
+        self.read -= length;
+        self.stretch = self.stretch.saturating_sub(length);
+    }
+}
+
+/// Whether a byte can be a part of a private key.
+fn is_part(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"+/=\\:,- \t\r\n".contains(&byte)
 }
 
 #[cfg(test)]
@@ -155,13 +228,104 @@ mod tests {
             ("use bearer ", Some(4)),
             ("x password = ", Some(2)),
             ("x \"api_key\" ", Some(3)),
-            ("say -----BEGIN RSA ", Some(4)),
-            ("say -----BEGIN RSA PRIVATE KEY-----\nabc ", Some(4)),
-            ("say \"-----BEGIN\" and then ", None),
             ("password is ", None),
             ("the passwords ", None),
         ] {
             assert_eq!(open(text), begin, "{text:?}");
+        }
+    }
+
+    #[test]
+    fn a_private_key_is_open_until_a_byte_that_cannot_be_a_part_of_it() {
+        for (text, begin) in [
+            ("say -----BEGIN RSA ", Some(4)),
+            ("say -----BEGIN RSA PRIVATE KEY-----\nabc ", Some(4)),
+            ("say -----BEGIN a -----BEGIN b ", Some(4)),
+            ("say -----BEGIN a é -----BEGIN b ", Some(20)),
+            ("say \"-----BEGIN\" and then ", None),
+            ("say -----BEGIN a. And then ", None),
+            ("say ", None),
+        ] {
+            for cut in (0..=text.len()).filter(|cut| text.is_char_boundary(*cut)) {
+                let mut keys = OpenKeys::default();
+                keys.read_on(&text[..cut]);
+                keys.read_on(text);
+                assert_eq!(keys.at(text.len()), begin, "{text:?} {cut}");
+                let earlier = begin.filter(|begin| begin + KEY_BEGINNING.len() <= cut);
+                assert!(earlier.is_none() || keys.at(cut) == earlier, "{text:?} {cut}");
+            }
+        }
+        let mut keys = OpenKeys::default();
+        keys.read_on("say -----BEGIN a é -----BEGIN b ");
+        keys.forget(20);
+        assert_eq!((keys.at(10), keys.at(13)), (None, Some(0)));
+        keys.read_on("-----BEGIN b c. d ");
+        assert_eq!((keys.at(13), keys.at(18)), (Some(0), None));
+    }
+
+    /// Bytes that are searched for all that a pattern finds, one at a time.
+    fn searched(pattern: &SecretPattern, text: &str) -> usize {
+        let mut candidates = Candidates { pattern, text, from: 0 };
+        let mut bytes = 0;
+        loop {
+            let from = candidates.from;
+            match candidates.next() {
+                Some(found) => bytes += found.value.end - from,
+                None => return bytes + text.len() - from,
+            }
+        }
+    }
+
+    #[test]
+    fn texts_that_are_made_of_beginnings_are_searched_about_once_by_each_pattern() {
+        let begin = "-----BEGIN RSA PRIVATE KEY-----";
+        let line = "MIIEvQIBADANBgkqhkiG9w0BAQEFAASCBKcwggSj";
+        for piece in [
+            "sk-",
+            "sk-aaaaaaaaaaaaaaaaaaaaa ",
+            "sk-a.",
+            "ghp_",
+            "github_pat_",
+            "AKIA",
+            "xoxb-",
+            "AIza",
+            "eyJaaaaaaaa.",
+            "eyJ",
+            "bearer ",
+            "bearer aaaaaaaaaaaaaaaaaaaa-",
+            "secret=",
+            "secret==",
+            "secret=aaaaaaaaaaaaaaaa",
+            "secret=aaaaaaaaaaaaaaaa.",
+            "secret=aaaaaaaaaaaaaaaa1(",
+            "secret='secret=aaaaaaaaaaaaaaaaaa'",
+            "refresh-token:",
+            "password = ",
+            "-----BEGIN ",
+            begin,
+            &format!("{begin}\n"),
+            &format!("{begin}\nA: b\n"),
+            &format!("{begin}\n{line}\n"),
+            &format!("{line}\n"),
+        ] {
+            let text = piece.repeat(20_000 / piece.len());
+            for pattern in PATTERNS.iter() {
+                let bytes = searched(pattern, &text);
+                assert!(bytes <= 2 * text.len(), "{piece:?} {}: {bytes}", pattern.regex);
+            }
+        }
+    }
+
+    #[test]
+    fn a_secret_whose_name_ends_a_refused_value_is_found() {
+        for (text, value) in [
+            ("secret=aaaaaaaaaaaaaaaaaaaaaaaasecret= a1b2c3d4e5f6a7b8", "a1b2c3d4e5f6a7b8"),
+            ("secret=aaaaaaaa_refresh_token: a1b2c3d4e5f6a7b8", "a1b2c3d4e5f6a7b8"),
+            ("bearer aaaaaaaaaaaaaaaaaaaa-bearer a1b2c3d4e5f6a7b8", "a1b2c3d4e5f6a7b8"),
+            ("sk-aaaaaaaaaaaaaaaaaaaaaaaaa sk-a1b2c3d4e5f6a7b8a1b2", "sk-a1b2c3d4e5f6a7b8a1b2"),
+        ] {
+            let found: Vec<_> = find(text).into_iter().map(|at| &text[at]).collect();
+            assert_eq!(found, [value], "{text}");
         }
     }
 }

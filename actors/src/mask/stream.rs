@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::whole::Mask;
+use super::{patterns::OpenKeys, whole::Mask};
 
 /// Steps back from a place at which a secret may be open, before everything is held back until
 /// there is more text. Bounds the work on a text that is made of openings.
@@ -16,12 +16,17 @@ const STEPS_BACK_MAX: usize = 16;
 pub struct StreamMask {
     mask: Arc<Mask>,
     held: String,
+    /// Private keys that may be under way in what is held.
+    keys: OpenKeys,
+    /// Up to here no place was found that lets text through, and none will be: what may be open at
+    /// a place depends on what precedes it.
+    tried: usize,
 }
 
 impl StreamMask {
     /// Nothing has arrived yet.
     pub fn new(mask: Arc<Mask>) -> Self {
-        Self { mask, held: String::new() }
+        Self { mask, held: String::new(), keys: OpenKeys::default(), tried: 0 }
     }
 
     /// The next part arrived; the answer is what can be let through.
@@ -31,29 +36,40 @@ impl StreamMask {
         if !part.bytes().any(|byte| byte.is_ascii_whitespace()) {
             return String::new();
         }
+        self.keys.read_on(&self.held);
         let end = self.safe_end();
         let through = self.mask.apply(&self.held[..end]);
         self.held.drain(..end);
+        self.keys.forget(end);
+        self.tried = self.held.len();
         through
     }
 
     /// The text is complete; the answer is the rest of it.
     pub fn finish(&mut self) -> String {
+        (self.keys, self.tried) = (OpenKeys::default(), 0);
         self.mask.apply(&std::mem::take(&mut self.held))
     }
 
-    /// The last place that no secret crosses, whatever follows.
+    /// The last place that no secret crosses, whatever follows; 0 if none is found.
     fn safe_end(&self) -> usize {
         let mut end = self.held.len();
         for _ in 0..STEPS_BACK_MAX {
-            let space = self.held.as_bytes()[..end].iter().rposition(u8::is_ascii_whitespace);
-            let Some(space) = space else { return 0 };
-            match self.mask.open_secret(&self.held[..=space]) {
+            let untried = self.held.as_bytes().get(self.tried..end).unwrap_or_default();
+            let space = untried.iter().rposition(u8::is_ascii_whitespace);
+            let Some(space) = space.map(|at| self.tried + at) else { return 0 };
+            match self.open_secret(space + 1) {
                 None => return space + 1,
                 Some(begin) => end = begin,
             }
         }
         0
+    }
+
+    /// Where a secret begins that may go on after the first so many bytes.
+    fn open_secret(&self, length: usize) -> Option<usize> {
+        let open = self.mask.open_secret(&self.held[..length]);
+        open.into_iter().chain(self.keys.at(length)).min()
     }
 }
 
@@ -145,5 +161,23 @@ mod tests {
         assert_eq!(stream.push("use api_key = "), "use ");
         assert_eq!(stream.push("a1B2c3D4"), "");
         assert_eq!(stream.push("e5F6g7H8 now "), "api_key = [masked] now ");
+    }
+
+    #[test]
+    fn what_is_held_back_is_tried_once() {
+        let opened = format!("{}-----BEGIN ", "a".repeat(100_000));
+        let (mut stream, mut through) = (StreamMask::new(mask()), String::new());
+        through += &stream.push(&opened);
+        // Many minutes, if each part were a new beginning.
+        for _ in 0..200_000 {
+            through += &stream.push("b ");
+            assert_eq!(stream.tried, stream.held.len());
+        }
+        assert_eq!(through, "", "it could be a private key");
+        through += &stream.push("but is none. ");
+        assert_eq!(through, opened + &"b ".repeat(200_000) + "but is none. ");
+        assert_eq!((&*stream.held, stream.tried), ("", 0));
+        assert_eq!(stream.push("secret = a"), "");
+        assert_eq!(stream.push("1B2c3D4e5F6g7H8 "), "secret = [masked] ");
     }
 }

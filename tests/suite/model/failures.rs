@@ -254,7 +254,8 @@ async fn patience_ends_before_the_head_before_the_first_byte_and_within_the_stre
         for (reply, part) in [
             (write().stalled(), "did not begin to answer within 40 ms"),
             (write().stall_before(0), "did not begin to answer within 40 ms"),
-            (write().stall_before(2), "sent nothing more for 40 ms"),
+            (write().stall_before(1), "did not begin to answer within 40 ms"),
+            (write().stall_before(3), "sent nothing more for 40 ms"),
         ] {
             let server = ModelServer::start([reply]);
             let error = said(&impatient(model, &server)).await.0.unwrap_err();

@@ -64,11 +64,26 @@ async fn llama_cpp_and_vllm_tell_their_windows() {
 async fn what_a_server_does_not_tell_is_unknown() {
     let server = ModelServer::start([]);
     for model in ["ollama/x", "llamacpp/x", "vllm/x", "lmstudio/x", "openai/x", "anthropic/x"] {
-        assert_eq!(told(model, &server).await, ModelFacts::default(), "{model}");
+        let is_final = model != "ollama/x";
+        let unknown = ModelFacts { is_final, ..ModelFacts::default() };
+        assert_eq!(told(model, &server).await, unknown, "{model}");
     }
     let model = configured("llamacpp/x", &server);
     drop(server);
     let endpoint = model.endpoint(None).unwrap().unwrap();
     let error = model.facts(&endpoint).await.unwrap_err();
     assert_eq!(error.class, ModelErrorClass::Unreachable, "{error}");
+}
+
+#[tokio::test]
+async fn a_server_that_loads_its_model_is_asked_again() {
+    let server = ModelServer::start([]);
+    let model = configured("llamacpp/x", &server);
+    let endpoint = model.endpoint(None).unwrap().unwrap();
+    server.page("/props", 503, json!({ "error": { "message": "Loading model" } }));
+    let error = model.facts(&endpoint).await.unwrap_err();
+    assert_eq!(error.class, ModelErrorClass::Overloaded, "{error}");
+    server.page("/props", 200, json!({ "default_generation_settings": { "n_ctx": 2_048 } }));
+    let facts = model.facts(&endpoint).await.unwrap();
+    assert_eq!((facts.context_tokens, facts.is_final), (Some(2_048), true));
 }

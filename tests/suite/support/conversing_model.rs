@@ -118,7 +118,7 @@ impl Model for ConversingModel {
     }
 
     async fn facts(&self, _: &ModelEndpoint) -> Result<ModelFacts, ModelError> {
-        Ok(ModelFacts { context_tokens: self.window, ..ModelFacts::default() })
+        Ok(ModelFacts { context_tokens: self.window, is_final: true, ..ModelFacts::default() })
     }
 
     async fn complete(
