@@ -340,7 +340,8 @@ impl SessionActorState {
             Ok(events) => events,
             Err(rejection) => {
                 reply.send(Err(Problem::conflict(rejection.to_string()))).await;
-                return Ok(Flow::Continue);
+                // The request may have woken a session that waits: it leaves memory again.
+                return self.drive(myself).await;
             }
         };
         self.stage(events)?;
