@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use ai_factory_ports::journal::Command;
 use ai_factory_schemas::{
     envelope::Trail,
     id::{CallId, RunId},
@@ -32,6 +33,8 @@ pub struct SessionActorState {
     pub(super) unsaved: Vec<SessionEvent>,
     /// The blobs that they refer to.
     pub(super) unsaved_blobs: Vec<Blob>,
+    /// The command that they answer, if its request has a key.
+    pub(super) command: Option<Command>,
     pub(super) in_flight: HashSet<SessionEffect>,
     /// When the session's work must be done.
     pub(super) deadline: Instant,
@@ -58,6 +61,7 @@ impl SessionActorState {
             planned_at: None,
             unsaved: Vec::new(),
             unsaved_blobs: Vec::new(),
+            command: None,
             in_flight: HashSet::new(),
             deadline: Instant::now(),
             abandoned_runs: Vec::new(),
