@@ -19,7 +19,7 @@ use super::{
     state::Session,
     vocabulary::{NextIds, SessionEffect},
 };
-use crate::{decider::Decider, tasks::Tasks};
+use crate::{agent::turn::TurnState, decider::Decider, tasks::Tasks};
 
 /// The state of a [`SessionActor`](super::actor::SessionActor).
 pub struct SessionActorState {
@@ -96,6 +96,12 @@ impl SessionActorState {
         }
     }
 
+    /// The call whose answer is not recorded here: under way, or lost in a crash.
+    fn call_without_answer(&self) -> Option<CallId> {
+        let turn = self.session.conversation()?.turn()?;
+        (!matches!(turn.state, TurnState::Answered(_))).then_some(turn.call_id)
+    }
+
     /// Evolves what was decided (I-1); it is appended at the next durable point.
     pub(super) fn stage(&mut self, events: Vec<SessionEvent>) -> Result<(), ActorProcessingErr> {
         for event in events {
@@ -111,10 +117,7 @@ impl SessionActorState {
                 self.abandoned_runs.extend(awaited.into_iter().filter(|run| !open.contains(run)));
             }
             if matches!(event, SessionEvent::Concluded(_)) {
-                self.abandoned_call = self.in_flight.iter().find_map(|effect| match effect {
-                    SessionEffect::Call { call_id, .. } => Some(*call_id),
-                    _ => None,
-                });
+                self.abandoned_call = self.call_without_answer();
             }
             self.unsaved.push(event);
         }
