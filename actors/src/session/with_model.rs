@@ -124,10 +124,10 @@ impl Session {
 
 /// What a session lacks, and the command that adds enough.
 fn needs(id: SessionId, short: &Shortfall, advised: &Shortfall) -> String {
-    let (mut lacks, mut adds) = (Vec::new(), String::new());
+    let (mut lacks, mut adds) = (Vec::new(), Vec::new());
     if short.tokens > 0 {
         lacks.push(format!("{} tokens", short.tokens));
-        adds.push_str(&format!(" --add-tokens {}", advised.tokens));
+        adds.push(format!("--add-tokens {}", advised.tokens));
     }
     if short.cost_micros > 0 {
         let cost = |micros: u64| {
@@ -135,12 +135,13 @@ fn needs(id: SessionId, short: &Shortfall, advised: &Shortfall) -> String {
             format!("{}.{:02}", cents / 100, cents % 100)
         };
         lacks.push(format!("a cost of {}", cost(short.cost_micros)));
-        adds.push_str(&format!(" --add-cost {}", cost(advised.cost_micros)));
+        adds.push(format!("--add-cost {}", cost(advised.cost_micros)));
     }
     format!(
-        "a larger budget: the next call needs {} more. With `ai-factory budget {id}{adds}` there is room for the call \
+        "a larger budget: the next call needs {} more. With `ai-factory budget {id} {}` there is room for the call \
          after it too",
-        lacks.join(" and ")
+        lacks.join(" and "),
+        adds.join(" ")
     )
 }
 
