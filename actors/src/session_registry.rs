@@ -7,6 +7,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use ai_factory_ports::journal::Command;
 use ai_factory_schemas::{
     answer::{GoalAnswer, Submitted},
     id::SessionId,
@@ -40,6 +41,8 @@ pub struct BudgetRequest {
     pub by: Option<Submitter>,
     /// Whether it may be raised.
     pub may_raise: bool,
+    /// The command to record, if the request has a key.
+    pub command: Option<Command>,
 }
 
 /// Requests to a session under way.
@@ -147,6 +150,16 @@ impl SessionRegistry {
     pub async fn wait_until_ended(&self, id: SessionId) {
         let mut removed = self.removed.subscribe();
         while self.entries().contains_key(&id) {
+            if removed.changed().await.is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Waits until fewer than `sessions_max` sessions are under way.
+    pub async fn wait_for_place(&self, sessions_max: usize) {
+        let mut removed = self.removed.subscribe();
+        while self.entries().len() >= sessions_max {
             if removed.changed().await.is_err() {
                 return;
             }

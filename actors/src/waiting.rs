@@ -2,7 +2,10 @@
 //!
 //! *Limits.* [`crate::limits::ModelLimits::sessions_waiting_max`], upheld where goals are accepted.
 
-use std::collections::HashMap;
+use std::{
+    collections::HashMap,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 use ai_factory_schemas::{id::SessionId, time::Timestamp};
 use parking_lot::Mutex;
@@ -28,6 +31,8 @@ pub struct WaitingSessions {
     waiting: Mutex<HashMap<SessionId, AwaitedBy>>,
     /// Changes whenever a session begins to wait.
     added: watch::Sender<()>,
+    /// How often a session began to wait for another day.
+    day_waits: AtomicU64,
 }
 
 impl WaitingSessions {
@@ -44,6 +49,9 @@ impl WaitingSessions {
     /// Adds a session.
     pub fn insert(&self, id: SessionId, awaited: AwaitedBy) {
         self.waiting.lock().insert(id, awaited);
+        if awaited == AwaitedBy::Day {
+            self.day_waits.fetch_add(1, Ordering::Relaxed);
+        }
         self.added.send_replace(());
     }
 
@@ -57,14 +65,20 @@ impl WaitingSessions {
         self.added.subscribe()
     }
 
-    /// When the first open question expires.
-    pub fn next_expiry(&self) -> Option<Timestamp> {
+    /// How often a session began to wait for another day: more than before, if the day refused one
+    /// in between.
+    pub fn day_waits(&self) -> u64 {
+        self.day_waits.load(Ordering::Relaxed)
+    }
+
+    /// When the next question expires after `now`.
+    pub fn next_expiry(&self, now: Timestamp) -> Option<Timestamp> {
         let waiting = self.waiting.lock();
         let expiries = waiting.values().filter_map(|awaited| match awaited {
             AwaitedBy::Question { expires } => Some(*expires),
             AwaitedBy::Budget | AwaitedBy::Day => None,
         });
-        expiries.min()
+        expiries.filter(|expires| *expires > now).min()
     }
 
     /// The sessions whose question has expired by `now`.
@@ -100,10 +114,14 @@ mod tests {
         sessions.insert(early, AwaitedBy::Question { expires: first });
         sessions.insert(poor, AwaitedBy::Budget);
         sessions.insert(tired, AwaitedBy::Day);
-        assert_eq!((sessions.count(), sessions.next_expiry()), (4, Some(first)));
+        let begin = Timestamp::default();
+        assert_eq!((sessions.count(), sessions.next_expiry(begin)), (4, Some(first)));
+        // What has expired stays until its actor starts, and is no reason to look at once.
+        assert_eq!(sessions.next_expiry(first), Some(second));
+        assert_eq!(sessions.day_waits(), 1);
         assert_eq!(sessions.expired(first), [early]);
         assert_eq!(sessions.of_day(), [tired]);
         sessions.remove(early);
-        assert_eq!((sessions.count(), sessions.next_expiry()), (3, Some(second)));
+        assert_eq!((sessions.count(), sessions.next_expiry(begin)), (3, Some(second)));
     }
 }

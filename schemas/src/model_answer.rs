@@ -92,6 +92,9 @@ pub struct BudgetAnswer {
     /// The budget after the change.
     #[serde(flatten)]
     pub budget: BudgetUse,
+    /// What the session waits for and what to do, in a sentence; absent if it does not wait.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
 }
 
 /// `supervisor.calls`.

@@ -85,8 +85,8 @@ pub(crate) fn remedy(id: SessionId, phase: SessionPhase) -> Option<String> {
             Some(format!("`ai-factory answer {id} TEXT` answers"))
         }
         SessionPhase::Waiting(WaitReason::Budget) => Some(format!(
-            "`ai-factory budget {id} --add-tokens N` (or --add-cost) lets it go on, \
-             `ai-factory cancel {id}` ends it"
+            "`ai-factory budget {id}` says what it lacks, and `--add-tokens N` (or --add-cost) adds \
+             to it; `ai-factory cancel {id}` ends it"
         )),
         SessionPhase::Waiting(WaitReason::Decision) => Some(format!(
             "`ai-factory resolve {id} repeat` runs the unknown step again, \

@@ -24,8 +24,8 @@ pub(super) struct DayLedger(CallDay);
 pub(super) struct DayIsFull {
     /// What is missing, when the day ends, and the setting.
     pub(super) reason: String,
-    /// Until the day ends, in milliseconds.
-    pub(super) ends_in_ms: u64,
+    /// Until the day ends, in milliseconds; `None` if no day has room for the call.
+    pub(super) ends_in_ms: Option<u64>,
 }
 
 impl DayLedger {
@@ -48,6 +48,9 @@ impl DayLedger {
         reserved: &Reservation,
         limit: &Budget,
     ) -> Result<(), DayIsFull> {
+        if let Some(reason) = beyond_any_day(reserved, limit) {
+            return Err(DayIsFull { reason, ends_in_ms: None });
+        }
         let day = self.day(now);
         let taken = if day == self.0.day { self.0.clone() } else { CallDay::new(day) };
         let mut with = taken.clone();
@@ -77,7 +80,7 @@ impl DayLedger {
             reason: format!(
                 "the day's budget has no room: {what}; it begins anew at {ends}, or raise the setting and restart"
             ),
-            ends_in_ms: u64::try_from(left).unwrap_or(0),
+            ends_in_ms: Some(u64::try_from(left).unwrap_or(0)),
         })
     }
 
@@ -102,6 +105,26 @@ impl DayLedger {
             self.0.reserve(&requested.reserved);
         }
     }
+}
+
+/// Why a whole day has no room for a reservation.
+fn beyond_any_day(reserved: &Reservation, limit: &Budget) -> Option<String> {
+    let (needs, max) = (reserved.tokens(), limit.tokens_max);
+    if needs > max {
+        return Some(format!(
+            "the call may take {needs} tokens, and a whole day has {max}: raise `model_day_tokens_max` and restart, \
+             or lower `model_output_tokens_max`"
+        ));
+    }
+    let (needs, max) = (reserved.cost_micros?, limit.cost_micros_max?);
+    (needs > max).then(|| {
+        format!(
+            "the call may cost {}, and a whole day has {}: raise `model_day_cost_max` and restart, or lower \
+             `model_output_tokens_max`",
+            amount(needs),
+            amount(max)
+        )
+    })
 }
 
 /// The end of a day.
@@ -144,7 +167,7 @@ mod tests {
         let mut ledger = DayLedger::default();
         ask(&mut ledger, "2026-12-01T10:00:00Z", 900).unwrap();
         let full = ask(&mut ledger, "2026-12-01T23:59:58Z", 101).unwrap_err();
-        assert_eq!(full.ends_in_ms, 2000);
+        assert_eq!(full.ends_in_ms, Some(2000));
         for part in ["`model_day_tokens_max`", "2026-12-02T00:00:00.000000Z", "1000", "900", "101"]
         {
             assert!(full.reason.contains(part), "{}", full.reason);
@@ -158,7 +181,7 @@ mod tests {
         let mut ledger = DayLedger::default();
         ask(&mut ledger, "2026-12-02T00:00:01Z", 1000).unwrap();
         let full = ask(&mut ledger, "2026-12-01T23:00:00Z", 1).unwrap_err();
-        assert_eq!(full.ends_in_ms, 25 * 3_600_000);
+        assert_eq!(full.ends_in_ms, Some(25 * 3_600_000));
         assert_eq!(ledger.day(at("2026-11-01T00:00:00Z")), "2026-12-02");
     }
 
@@ -178,6 +201,21 @@ mod tests {
         ask(&mut ledger, "2026-12-02T00:00:00Z", 500).unwrap();
         ledger.apply(&failed, &late);
         assert_eq!((ledger.0.day.as_str(), ledger.0.tokens), ("2026-12-02", 500));
+    }
+
+    #[test]
+    fn a_call_that_no_day_has_room_for_does_not_wait_for_one() {
+        let ledger = DayLedger::default();
+        let now = at("2026-12-01T10:00:00Z");
+        for (reserved, setting) in [
+            (reserved(1001, 0), "`model_day_tokens_max`"),
+            (reserved(1, 5_000_001), "`model_day_cost_max`"),
+        ] {
+            let full = ledger.check(now, &reserved, &LIMIT).unwrap_err();
+            assert_eq!(full.ends_in_ms, None);
+            assert!(full.reason.contains(setting), "{}", full.reason);
+        }
+        assert_eq!(ledger.check(now, &reserved(1000, 5_000_000), &LIMIT), Ok(()));
     }
 
     #[test]

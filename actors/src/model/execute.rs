@@ -176,7 +176,7 @@ impl CallExecutor {
         let Complete { call_id, session_id, turn, attempt, .. } = *asked;
         let call = self.contents.load(&*deps.journal, asked).await?;
         if let Some(refused) = self.request(context, asked, loaded).await? {
-            deps.metrics.call_failed(ModelErrorClass::DayBudget);
+            deps.metrics.call_failed(refused.class);
             return Ok(CallEnd::Failed(refused));
         }
         let (sink, mut live) = LiveText::open(deps, session_id, call_id, attempt);
@@ -216,9 +216,12 @@ impl CallExecutor {
         if let Err(full) = ledger.check(now, &asked.reserved, &deps.limits.model.day) {
             return Ok(Some(CallFailed {
                 attempt: asked.attempt,
-                class: ModelErrorClass::DayBudget,
+                class: match full.ends_in_ms {
+                    Some(_) => ModelErrorClass::DayBudget,
+                    None => ModelErrorClass::Refused,
+                },
                 reason: full.reason,
-                retry_after_ms: Some(full.ends_in_ms),
+                retry_after_ms: full.ends_in_ms,
                 usage: None,
                 charged: Charge::nothing(),
                 duration_ms: 0,

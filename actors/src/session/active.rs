@@ -2,6 +2,7 @@
 
 use std::{collections::HashSet, time::Duration};
 
+use ai_factory_ports::journal::Command;
 use ai_factory_schemas::{
     envelope::Trail,
     id::{CallId, RunId},
@@ -19,7 +20,7 @@ use super::{
     state::Session,
     vocabulary::{NextIds, SessionEffect},
 };
-use crate::{decider::Decider, tasks::Tasks};
+use crate::{agent::turn::TurnState, decider::Decider, tasks::Tasks};
 
 /// The state of a [`SessionActor`](super::actor::SessionActor).
 pub struct SessionActorState {
@@ -33,6 +34,8 @@ pub struct SessionActorState {
     pub(super) unsaved: Vec<SessionEvent>,
     /// The blobs that they refer to.
     pub(super) unsaved_blobs: Vec<Blob>,
+    /// The command that they answer, if its request has a key.
+    pub(super) command: Option<Command>,
     pub(super) in_flight: HashSet<SessionEffect>,
     /// The last attempt of a call that was taken up, and whether it has left.
     pub(super) departing: Option<(AttemptOfCall, Departure)>,
@@ -63,6 +66,7 @@ impl SessionActorState {
             planned_at: None,
             unsaved: Vec::new(),
             unsaved_blobs: Vec::new(),
+            command: None,
             in_flight: HashSet::new(),
             departing: None,
             found_asked: None,
@@ -99,6 +103,12 @@ impl SessionActorState {
         }
     }
 
+    /// The call whose answer is not recorded here: under way, or lost in a crash.
+    fn call_without_answer(&self) -> Option<CallId> {
+        let turn = self.session.conversation()?.turn()?;
+        (!matches!(turn.state, TurnState::Answered(_))).then_some(turn.call_id)
+    }
+
     /// Evolves what was decided (I-1); it is appended at the next durable point.
     pub(super) fn stage(&mut self, events: Vec<SessionEvent>) -> Result<(), ActorProcessingErr> {
         for event in events {
@@ -114,10 +124,7 @@ impl SessionActorState {
                 self.abandoned_runs.extend(awaited.into_iter().filter(|run| !open.contains(run)));
             }
             if matches!(event, SessionEvent::Concluded(_)) {
-                self.abandoned_call = self.in_flight.iter().find_map(|effect| match effect {
-                    SessionEffect::Call { call_id, .. } => Some(*call_id),
-                    _ => None,
-                });
+                self.abandoned_call = self.call_without_answer();
             }
             self.unsaved.push(event);
         }

@@ -149,7 +149,7 @@ impl SessionActorState {
                 // The journal could not be read: another actor performs it again.
                 Err(problem) if effect.is_of_turn() => return Err(problem.into()),
                 Err(problem) => SessionOutcome::NotProposed { reason: problem.sentence() },
-                Ok(outcome) => outcome,
+                Ok(outcome) => self.in_time(outcome),
             };
             let events = self.session.settle(outcome);
             if !events.is_empty() {
@@ -167,6 +167,19 @@ impl SessionActorState {
 
     fn cancel(&self) -> Result<Vec<SessionEvent>, SessionRejection> {
         self.session.decide(SessionCommand::Cancel { may_be_sent: self.hold_attempt() })
+    }
+
+    /// A failure that the provider wants to be repeated only after the session's time ends it.
+    fn in_time(&self, outcome: SessionOutcome) -> SessionOutcome {
+        let SessionOutcome::NotAnswered { failed, next } = outcome else { return outcome };
+        let left_ms = self.deadline.saturating_duration_since(Instant::now()).as_millis();
+        let left_ms = u64::try_from(left_ms).unwrap_or(u64::MAX);
+        let is_late = failed.class.is_retried() && failed.retry_after_ms > Some(left_ms);
+        if is_late {
+            SessionOutcome::TooLate { failed, left_ms }
+        } else {
+            SessionOutcome::NotAnswered { failed, next }
+        }
     }
 
     fn expire(&mut self) -> Result<(), ActorProcessingErr> {
@@ -337,7 +350,8 @@ impl SessionActorState {
             Ok(events) => events,
             Err(rejection) => {
                 reply.send(Err(Problem::conflict(rejection.to_string()))).await;
-                return Ok(Flow::Continue);
+                // The request may have woken a session that waits: it leaves memory again.
+                return self.drive(myself).await;
             }
         };
         self.stage(events)?;

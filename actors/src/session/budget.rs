@@ -1,15 +1,33 @@
 //! Changes of what a session may spend.
 
+use ai_factory_ports::journal::{AppendError, Command, Journal};
 use ai_factory_schemas::{
     answer::BudgetAnswer, id::SessionId, model::Budget, problem::Problem, request::ChangeBudget,
 };
 
-use super::{state::Session, vocabulary::SessionRejection};
+use super::{lookup, state::Session, vocabulary::SessionRejection};
 
 /// Whether nothing is to be changed.
 pub fn is_question(asked: &ChangeBudget) -> bool {
     let ChangeBudget { add_tokens, add_cost_micros, tokens_max, cost_micros_max, .. } = asked;
     [add_tokens, add_cost_micros, tokens_max, cost_micros_max].iter().all(|change| change.is_none())
+}
+
+/// Whether a change of this session was made under its key already.
+///
+/// # Errors
+/// If the key belongs to another request, or the journal cannot be read.
+pub async fn is_repeated(
+    journal: &dyn Journal,
+    id: SessionId,
+    command: Option<&Command>,
+) -> Result<bool, Problem> {
+    let Some(command) = command else { return Ok(false) };
+    match lookup::of_key(journal, &command.id).await? {
+        None => Ok(false),
+        Some((first, of)) if first == *command && of == Some(id) => Ok(true),
+        Some(_) => Err(AppendError::CommandConflict { id: command.id.clone() }.into()),
+    }
 }
 
 /// What a session may spend and did.
@@ -20,7 +38,12 @@ pub fn answer(id: SessionId, session: &Session) -> Result<BudgetAnswer, Problem>
     let Some(used) = session.model_use() else {
         return Err(Problem::conflict(SessionRejection::NoModel.to_string()));
     };
-    Ok(BudgetAnswer { session_id: id, status: session.phase(), budget: used.budget })
+    Ok(BudgetAnswer {
+        session_id: id,
+        status: session.phase(),
+        budget: used.budget,
+        waits_for: session.waits_for(id),
+    })
 }
 
 /// The budget after a change. Only who may do so raises it.

@@ -7,11 +7,15 @@ use ai_factory_schemas::{
     envelope::Recorded,
     event::Event,
     id::{CallId, SessionId, StreamId},
+    model::Charge,
     problem::Problem,
     time::Timestamp,
 };
 
 use super::story;
+
+/// The status of an attempt without an end.
+const RUNNING: &str = "running";
 
 /// Every attempt of every call of a session, in order.
 ///
@@ -25,7 +29,19 @@ pub async fn of_session(journal: &dyn Journal, id: SessionId) -> Result<SessionC
         let recorded = journal.load(StreamId::from(call_id), 0).await.map_err(Problem::from)?;
         calls.extend(rows(call_id, &recorded));
     }
+    if folded.session.concluded().is_some() {
+        calls.iter_mut().for_each(close);
+    }
     Ok(SessionCalls { session_id: id, calls })
+}
+
+/// An attempt without an end, of a session that is over: nobody waits for it.
+fn close(row: &mut CallRow) {
+    if row.status == RUNNING {
+        "abandoned".clone_into(&mut row.status);
+        row.charged = Some(Charge::whole(&row.reserved));
+        row.reason = Some("the session ended before its end was known".to_owned());
+    }
 }
 
 /// The attempts in a call's stream.
@@ -48,7 +64,7 @@ fn begun(call_id: CallId, requested: &CallRequested, timestamp: Timestamp) -> Ca
         turn: requested.turn,
         attempt: requested.attempt,
         timestamp,
-        status: "running".to_owned(),
+        status: RUNNING.to_owned(),
         model: requested.endpoint.model.clone(),
         host: requested.endpoint.host().to_owned(),
         request: requested.request,

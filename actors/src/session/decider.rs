@@ -298,6 +298,7 @@ impl Decider for Session {
             SessionOutcome::Prepared { .. }
             | SessionOutcome::Answered { .. }
             | SessionOutcome::NotAnswered { .. }
+            | SessionOutcome::TooLate { .. }
             | SessionOutcome::ToolEnded { .. }
             | SessionOutcome::Asks { .. }
             | SessionOutcome::Shortened { .. } => self.settle_turn(outcome),

@@ -1,13 +1,14 @@
 //! Tests of sessions with a model: budgets, retries, the window and the other limits.
 
 use ai_factory_schemas::{
-    model::{Budget, ModelErrorClass, Reservation, SessionModel, TokenPrices, TokenUsage},
+    model::{Budget, Charge, ModelErrorClass, Reservation, SessionModel, TokenPrices, TokenUsage},
     session::{SessionEvent, SessionPhase, SessionStatus, WaitReason},
+    turn::TurnFailed,
 };
 
 use super::{
     model_script::{NEXT, SESSION, Say, Script, terms},
-    vocabulary::{SessionCommand, SessionEffect, SessionRejection},
+    vocabulary::{SessionCommand, SessionEffect, SessionOutcome, SessionRejection},
 };
 use crate::{agent::tool_names::RUN, decider::Decider};
 
@@ -38,8 +39,11 @@ fn a_call_that_does_not_fit_the_budget_waits_for_a_larger_one() {
     script.go(&[]);
     assert_eq!(script.state.phase(), SessionPhase::Waiting(WaitReason::Budget));
     let told = script.state.waits_for(SESSION).unwrap();
-    let needs: u64 =
-        told.split("--add-tokens ").nth(1).unwrap().trim_end_matches('`').parse().unwrap();
+    let number = |behind: &str| -> u64 {
+        let rest = told.split(behind).nth(1).unwrap();
+        rest.split([' ', '`']).next().unwrap().parse().unwrap()
+    };
+    let (needs, advised) = (number("needs "), number("--add-tokens "));
     assert!(told.contains(&format!("ai-factory budget {SESSION} --add-tokens")), "{told}");
     assert!(script.state.decide(SessionCommand::Cancel { may_be_sent: true }).is_ok());
     // A waiting session has nothing to resume.
@@ -54,6 +58,31 @@ fn a_call_that_does_not_fit_the_budget_waits_for_a_larger_one() {
         script.go(&[]);
         assert_eq!(matches!(script.pending(), Some(SessionEffect::Call { .. })), fits);
     }
+    // What is advised is enough for the plan and for the first turn of the work.
+    let budget = Budget { tokens_max: 1_000 + advised, cost_micros_max: None };
+    script.decide(SessionCommand::ChangeBudget { budget, by: None, next: NEXT });
+    script.go(&[Say::Plan]);
+    assert!(matches!(script.pending(), Some(SessionEffect::Call { turn: 2, .. })));
+}
+
+#[test]
+fn a_retry_after_the_time_of_the_session_ends_it_at_once() {
+    let mut script = Script::at_work(terms(), false);
+    let Some(SessionEffect::Call { turn, call_id, attempt, .. }) = script.pending() else {
+        panic!("{:?}", script.pending())
+    };
+    let failed = TurnFailed {
+        turn,
+        call_id,
+        attempt,
+        class: ModelErrorClass::RateLimited,
+        reason: "too many requests".to_owned(),
+        retry_after_ms: Some(90_000),
+        charged: Charge::nothing(),
+    };
+    script.settle(SessionOutcome::TooLate { failed, left_ms: 60_000 });
+    script.failed_with("in 90 s, and the session has 60 s left");
+    assert_eq!(script.state.model_use().unwrap().budget.tokens_reserved, 0);
 }
 
 #[test]

@@ -85,9 +85,20 @@ impl SessionActorState {
         request: BudgetRequest,
         reply: Reply,
     ) -> Result<(), ActorProcessingErr> {
-        match self.change_budget(request) {
-            Ok(events) => {
+        let command = request.command.clone();
+        let journal = &*self.start.deps.journal;
+        let changed = match budget::is_repeated(journal, self.start.id, command.as_ref()).await {
+            Ok(true) => Ok(None),
+            Ok(false) => self.change_budget(request).map(Some),
+            Err(problem) => Err(problem),
+        };
+        match changed {
+            Ok(None) => reply.send(json(budget::answer(self.start.id, &self.session))).await,
+            Ok(Some(events)) => {
                 self.stage(events)?;
+                // The day may have room as well.
+                self.retry_turn()?;
+                self.command = command;
                 self.save().await?;
                 self.set_deadline();
                 reply.send(json(budget::answer(self.start.id, &self.session))).await;
@@ -98,7 +109,7 @@ impl SessionActorState {
     }
 
     fn change_budget(&mut self, request: BudgetRequest) -> Result<Vec<SessionEvent>, Problem> {
-        let BudgetRequest { asked, by, may_raise } = request;
+        let BudgetRequest { asked, by, may_raise, .. } = request;
         let refused = |rejection: SessionRejection| Problem::conflict(rejection.to_string());
         let conversation = self.session.conversation().zip(self.session.model());
         let (conversation, terms) =

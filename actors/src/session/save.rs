@@ -45,7 +45,7 @@ impl SessionActorState {
         let last: Option<Uuid> = drafts.last().map(|draft| draft.id.0);
         let command = match (self.version, &self.start.opening) {
             (0, Some(opening)) => opening.command.clone(),
-            _ => None,
+            _ => self.command.take(),
         };
         // The room for the files is given back when they are on disk.
         let OpeningBlobs { mut blobs, room: _room, uploads } =

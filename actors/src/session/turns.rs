@@ -83,6 +83,7 @@ impl Session {
                 self.answered(*finished, plan, next)
             }
             SessionOutcome::NotAnswered { failed, next } => self.then_advance(failed.into(), next),
+            SessionOutcome::TooLate { failed, left_ms } => self.too_late(failed, left_ms),
             SessionOutcome::ToolEnded { finished, next } => {
                 self.then_advance((*finished).into(), next)
             }
@@ -96,6 +97,27 @@ impl Session {
             }
             _ => Vec::new(),
         }
+    }
+
+    /// The end of a session whose next attempt would begin after its time.
+    fn too_late(&self, failed: TurnFailed, left_ms: u64) -> Vec<SessionEvent> {
+        let asked_ms = failed.retry_after_ms.unwrap_or_default();
+        let reason = format!(
+            "the model gave no answer ({}): {}; the provider wants to be asked again in {} s, and the session has {} s \
+             left (`model_session_ms_max`): run the goal again later",
+            failed.class,
+            failed.reason,
+            asked_ms.div_ceil(1_000),
+            left_ms / 1_000
+        );
+        let mut state = self.clone();
+        let failed = SessionEvent::from(failed);
+        if state.evolve(&failed).is_err() {
+            return Vec::new();
+        }
+        let mut events = vec![failed];
+        events.extend(state.give_up(SessionEnd::Failed, &reason));
+        events
     }
 
     fn prepared(&self, turn: u32, messages: Vec<MessageRef>, next: NextIds) -> Vec<SessionEvent> {

@@ -274,6 +274,13 @@ pub enum SessionOutcome {
         /// The ids of what may follow.
         next: NextIds,
     },
+    /// An attempt failed, and the provider wants to be asked again only after the session's time.
+    TooLate {
+        /// The failure.
+        failed: TurnFailed,
+        /// What is left of the session's time, in milliseconds.
+        left_ms: u64,
+    },
     /// A tool call has its result.
     ToolEnded {
         /// The result.

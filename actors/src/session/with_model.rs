@@ -61,6 +61,23 @@ impl Session {
         Some(self.conversation()?.model_use(self.model()?))
     }
 
+    /// What is lacking, and as much again as the next call sets aside: the call after it is about as
+    /// large, and offers tools.
+    fn with_one_more(&self, short: Shortfall) -> Option<Shortfall> {
+        let (terms, used) = (self.model()?, self.model_use()?.budget);
+        let free = used.tokens_max.saturating_sub(used.tokens_spent);
+        let offer = terms.tools_bytes.saturating_add(terms.prompts_bytes);
+        let tokens = short.tokens.saturating_add(free).saturating_add(offer);
+        let cost_max = used.cost_micros_max.unwrap_or_default();
+        let free = cost_max.saturating_sub(used.cost_micros_spent.unwrap_or_default());
+        let cost = short.cost_micros.saturating_add(free);
+        let offer = terms.prices.map_or(0, |prices| prices.cost_micros_max(offer, 0));
+        Some(Shortfall {
+            tokens: short.tokens.saturating_add(tokens),
+            cost_micros: short.cost_micros.saturating_add(cost).saturating_add(offer),
+        })
+    }
+
     /// Whether it waits for another day: the day's budget had no room.
     pub fn is_waiting_for_day(&self) -> bool {
         self.due() == Some(Due::Day)
@@ -91,7 +108,7 @@ impl Session {
                      `ai-factory answer {id} \"…\"`"
                 ))
             }
-            Due::Budget(short) => Some(needs(id, &short)),
+            Due::Budget(short) => Some(needs(id, &short, &self.with_one_more(short)?)),
             Due::Day => {
                 let refused = self.conversation()?.turn()?.failed.as_deref();
                 let reason = refused.map_or("", |TurnFailed { reason, .. }| reason);
@@ -105,27 +122,27 @@ impl Session {
     }
 }
 
-fn needs(id: SessionId, short: &Shortfall) -> String {
-    let Shortfall { tokens, cost_micros } = *short;
-    let cost = cost_micros.div_ceil(10_000);
-    match (tokens, cost_micros) {
-        (_, 0) => format!(
-            "a larger budget: the next call needs {tokens} tokens more: \
-             `ai-factory budget {id} --add-tokens {tokens}`"
-        ),
-        (0, _) => format!(
-            "a larger budget: the next call needs {cost_micros} millionths of the currency more: \
-             `ai-factory budget {id} --add-cost {}.{:02}`",
-            cost / 100,
-            cost % 100
-        ),
-        _ => format!(
-            "a larger budget: the next call needs {tokens} tokens and {cost_micros} millionths of \
-             the currency more: `ai-factory budget {id} --add-tokens {tokens} --add-cost {}.{:02}`",
-            cost / 100,
-            cost % 100
-        ),
+/// What a session lacks, and the command that adds enough.
+fn needs(id: SessionId, short: &Shortfall, advised: &Shortfall) -> String {
+    let (mut lacks, mut adds) = (Vec::new(), Vec::new());
+    if short.tokens > 0 {
+        lacks.push(format!("{} tokens", short.tokens));
+        adds.push(format!("--add-tokens {}", advised.tokens));
     }
+    if short.cost_micros > 0 {
+        let cost = |micros: u64| {
+            let cents = micros.div_ceil(10_000);
+            format!("{}.{:02}", cents / 100, cents % 100)
+        };
+        lacks.push(format!("a cost of {}", cost(short.cost_micros)));
+        adds.push(format!("--add-cost {}", cost(advised.cost_micros)));
+    }
+    format!(
+        "a larger budget: the next call needs {} more. With `ai-factory budget {id} {}` there is room for the call \
+         after it too",
+        lacks.join(" and "),
+        adds.join(" ")
+    )
 }
 
 /// The request for what the conversation has come to.

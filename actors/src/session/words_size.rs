@@ -9,7 +9,7 @@ use ai_factory_schemas::{
 };
 
 use super::{state::Session, vocabulary::WordsDue};
-use crate::agent::words::LEFT_OUT_BYTES;
+use crate::agent::{visible, words::LEFT_OUT_BYTES};
 
 /// JSON around the texts of a turn's words.
 const FRAME_BYTES: u64 = 1024;
@@ -53,7 +53,8 @@ fn opening(session: &Session) -> u64 {
     let memories = session.recalled().iter().map(|memory| {
         json_bytes(&memory.text).saturating_add(json_bytes(&memory.id)) + MESSAGE_FRAME_BYTES
     });
-    let check = session.last_check().map_or(0, output);
+    let code = session.check().map_or(0, |check| json_bytes(&visible::content(&check.code)));
+    let check = session.last_check().map_or(0, output).saturating_add(code);
     memories.fold(goal, u64::saturating_add).saturating_add(files).saturating_add(check)
 }
 

@@ -52,8 +52,8 @@ impl Supervisor {
         }
     }
 
-    /// Changes what a session may spend; without a change, answers what it spent, and tries again
-    /// what the day's budget had no room for.
+    /// Changes what a session may spend; without a change, answers what it spent. The same change
+    /// under the same key takes effect once.
     pub(super) async fn change_budget(&self, request: Request) {
         let asked = match request.read::<ChangeBudget>() {
             Ok(asked) => self.only(asked.id.clone()).await.map(|id| (id, asked)),
@@ -67,8 +67,14 @@ impl Supervisor {
         if budget::is_question(&asked) {
             return reply.send(json(self.budget(id).await)).await;
         }
+        let command = context.command("budget", &(id, &asked));
+        match budget::is_repeated(&*self.deps.journal, id, command.as_ref()).await {
+            Ok(true) => return reply.send(json(self.budget(id).await)).await,
+            Ok(false) => {}
+            Err(problem) => return reply.send(Err(problem)).await,
+        }
         let (by, may_raise) = (context.submitter, context.may_raise);
-        let request = Box::new(BudgetRequest { asked, by, may_raise });
+        let request = Box::new(BudgetRequest { asked, by, may_raise, command });
         self.pass_on(id, SessionRequest::Budget(request, reply)).await;
     }
 
@@ -76,10 +82,6 @@ impl Supervisor {
         let folded = story::fold(&*self.deps.journal, id).await?;
         let folded =
             folded.ok_or_else(|| Problem::not_found(format!("there is no session {id}")))?;
-        let answer = budget::answer(id, &folded.session)?;
-        if folded.session.is_waiting_for_day() {
-            self.pass_on(id, SessionRequest::RetryTurn).await;
-        }
-        Ok(answer)
+        budget::answer(id, &folded.session)
     }
 }

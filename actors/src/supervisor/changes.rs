@@ -57,7 +57,10 @@ impl Supervisor {
                 }
                 return;
             }
-            Ok(Some(folded)) => return self.answer_for_ended(id, &folded, *request).await,
+            Ok(Some(folded)) => {
+                self.deps.sessions.waiting.remove(id);
+                return self.answer_for_ended(id, &folded, *request).await;
+            }
             Ok(None) => Problem::not_found(format!("there is no session {id}")),
             Err(problem) => problem,
         };

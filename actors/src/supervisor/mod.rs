@@ -60,6 +60,8 @@ impl Service for Supervisor {
         tasks.spawn(async move { supervisor.ask_for_window().await });
         let supervisor = self.clone();
         tasks.spawn(async move { supervisor.follow_waiting().await });
+        let supervisor = self.clone();
+        tasks.spawn(async move { supervisor.follow_days().await });
         // Session actors survive the death of this actor: only a start of the factory finds
         // sessions without one.
         if self.deps.resume_unfinished {

@@ -40,14 +40,16 @@ impl Supervisor {
                 Found::Unfinished => self.resume_session(id).await,
             }
         }
-        self.retry_day().await;
-        for id in suspects {
-            // It may have been cancelled, or resumed by its key, in the meantime.
-            if matches!(self.look_at(id).await, Found::Suspect) {
-                self.resume_session(id).await;
+        let in_turn = async {
+            for id in suspects {
+                // It may have been cancelled, or resumed by its key, in the meantime.
+                if matches!(self.look_at(id).await, Found::Suspect) {
+                    self.resume_session(id).await;
+                }
+                self.deps.sessions.wait_until_ended(id).await;
             }
-            self.deps.sessions.wait_until_ended(id).await;
-        }
+        };
+        tokio::join!(self.retry_day(), in_turn);
     }
 
     async fn resume_session(&self, id: SessionId) {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use ai_factory_schemas::time::Timestamp;
-use tokio::time::timeout;
+use tokio::time::{sleep, timeout};
 
 use super::Supervisor;
 use crate::session_registry::SessionRequest;
@@ -27,24 +27,19 @@ fn until(now: Timestamp, then: Timestamp) -> Duration {
 }
 
 impl Supervisor {
-    /// Wakes sessions whose wait is over, for ever.
+    /// Wakes sessions whose question has expired, for ever. A session whose actor could not be
+    /// started still waits, and is woken again at the next look.
     pub(super) async fn follow_waiting(&self) {
         let waiting = &self.deps.sessions.waiting;
         let mut added = waiting.watch();
-        let mut midnight = next_midnight(self.deps.clock.now());
         loop {
             added.mark_unchanged();
             let now = self.deps.clock.now();
             for id in waiting.expired(now) {
-                waiting.remove(id);
                 self.pass_on(id, SessionRequest::QuestionExpired).await;
             }
-            if now >= midnight {
-                midnight = next_midnight(now);
-                self.retry_day().await;
-            }
-            let next = waiting.next_expiry().map_or(midnight, |expiry| expiry.min(midnight));
-            let pause = until(now, next).min(LOOK_EVERY);
+            let next = waiting.next_expiry(now);
+            let pause = next.map_or(LOOK_EVERY, |expiry| until(now, expiry).min(LOOK_EVERY));
             // Woken by a session that begins to wait, or by the time.
             if let Ok(Err(_)) = timeout(pause, added.changed()).await {
                 return;
@@ -52,9 +47,30 @@ impl Supervisor {
         }
     }
 
-    /// Tries again what the day's budget had no room for.
+    /// Wakes sessions that wait for another day when it begins, for ever.
+    pub(super) async fn follow_days(&self) {
+        let clock = &self.deps.clock;
+        let mut midnight = next_midnight(clock.now());
+        loop {
+            sleep(until(clock.now(), midnight).min(LOOK_EVERY)).await;
+            let now = clock.now();
+            if now >= midnight {
+                midnight = next_midnight(now);
+                self.retry_day().await;
+            }
+        }
+    }
+
+    /// Tries again what the day's budget had no room for: as many sessions at once as have a place,
+    /// and no further ones once the day has no room for one.
     pub(super) async fn retry_day(&self) {
-        for id in self.deps.sessions.waiting.of_day() {
+        let sessions = &self.deps.sessions;
+        let waits = sessions.waiting.day_waits();
+        for id in sessions.waiting.of_day() {
+            sessions.wait_for_place(self.deps.limits.sessions_max).await;
+            if sessions.waiting.day_waits() != waits {
+                return;
+            }
             self.pass_on(id, SessionRequest::RetryTurn).await;
         }
     }

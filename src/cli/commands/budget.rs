@@ -14,6 +14,7 @@ use crate::cli::{
     output::Output,
     remote::FactoryTarget,
     session_lookup, story,
+    text::one_line,
 };
 
 /// Show or change what a session with a model may spend.
@@ -70,7 +71,8 @@ impl BudgetArgs {
         let body = self.body(id.into());
         if !self.changes() {
             let (status, budget) = (told.row.status, model.budget);
-            return shown(output, &BudgetAnswer { session_id: id, status, budget });
+            let waits_for = told.waits_for.clone();
+            return shown(output, &BudgetAnswer { session_id: id, status, budget, waits_for });
         }
         if told.row.end.is_some() {
             return Err(CommandError::usage(format_args!(
@@ -108,6 +110,9 @@ fn shown(output: &mut Output, told: &BudgetAnswer) -> Result<Exit, CommandError>
         let (id, status) = (told.session_id, told.status);
         output
             .line(&format!("session {id} is {status}: {}", budget_words::budget(&told.budget)))?;
+        if let Some(waits_for) = &told.waits_for {
+            output.line(&format!("it waits for {}", one_line(waits_for)))?;
+        }
     }
     Ok(Exit::DONE)
 }

@@ -199,8 +199,15 @@ async fn a_session_without_budget_waits_and_goes_on_with_a_larger_one() {
         request_reply::call(bus, subjects, operation, &more, headers, PATIENCE).await;
     assert_eq!(refused.unwrap_err().status, 403);
 
-    let raised: BudgetAnswer = factory.call(operation, &more).await.unwrap();
-    assert_eq!(raised.budget.tokens_max, 501_000);
+    let mut headers = Headers::default();
+    headers.set(header::MESSAGE_ID, "raise-once");
+    for _ in 0..2 {
+        let raised: BudgetAnswer =
+            request_reply::call(bus, subjects, operation, &more, headers.clone(), PATIENCE)
+                .await
+                .unwrap();
+        assert_eq!(raised.budget.tokens_max, 501_000);
+    }
     let answer = concluded(wait(&factory, id).await);
     assert_eq!((&*answer.result, answer.status), ("1", SessionStatus::Success));
 }
@@ -333,15 +340,21 @@ async fn as_many_sessions_wait_as_the_setting_says_and_further_goals_are_refused
 async fn a_session_that_the_day_has_no_room_for_waits_and_is_tried_again_at_a_restart() {
     let script = || vec![plan(), program("1"), finish("1")];
     let mut poor = limits();
-    poor.model.day.tokens_max = 1_000;
-    let (factory, model) = start_within(script(), poor).await;
+    poor.model.day.tokens_max = 20_000;
+    let (factory, model) = start_within(vec![Said::Hangs], poor).await;
+    let first = factory.submit("Wait for it").await.session_id;
+    model.begun(1).await;
     let waiting = pending(run(&factory, &goal("Compute it")).await);
     assert_eq!(waiting.status, SessionPhase::Waiting(WaitReason::Budget));
     assert!(waiting.waits_for.contains("model_day_tokens_max"), "{}", waiting.waits_for);
-    assert_eq!(model.asked.load(Ordering::SeqCst), 0);
+    assert_eq!(model.asked.load(Ordering::SeqCst), 1);
     let told: BudgetAnswer =
         factory.call(operation::SUPERVISOR_BUDGET, &no_change(waiting.session_id)).await.unwrap();
     assert_eq!((told.budget.tokens_spent, told.budget.tokens_reserved), (0, 0));
+    assert!(told.waits_for.is_some_and(|told| told.contains("model_day_tokens_max")));
+    let cancelled: SessionStatusAnswer =
+        factory.call(operation::SUPERVISOR_CANCEL, &which(first)).await.unwrap();
+    assert!(matches!(cancelled.status, SessionPhase::Concluded(_)));
 
     let model = Arc::new(ConversingModel::new(script()));
     let factory = factory.restart_with_model(limits(), model).await;
@@ -376,6 +389,19 @@ async fn a_waiting_session_is_cancelled_as_one_under_way() {
     assert!(matches!(cancelled.status, SessionPhase::Concluded(_)));
     assert_eq!(concluded(wait(&factory, id).await).end, SessionEnd::Cancelled);
     assert_eq!(factory.deps.sessions.waiting.count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_refused_request_leaves_a_waiting_session_waiting() {
+    let ask = tool("ask", json!({ "question": "Which colour?" }));
+    let (factory, _) = start(vec![plan(), ask, finish("blue")]).await;
+    let id = pending(run(&factory, &asking("Paint it")).await).session_id;
+    let asked = Resolve { id: named(id), resolution: Resolution::Skip };
+    let refused = factory.call::<SessionStatusAnswer>(operation::SUPERVISOR_RESOLVE, &asked).await;
+    assert_eq!(refused.unwrap_err().status, 409);
+    pending(wait(&factory, id).await);
+    factory.deps.sessions.wait_until_ended(id).await;
+    assert!(factory.deps.sessions.waiting.has(id));
 }
 
 /// The files of a session now.

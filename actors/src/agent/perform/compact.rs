@@ -1,4 +1,4 @@
-//! Shortened results: beginning and end stay, what is between is left out.
+//! Shortened results of the conversation: beginning and end stay, with their fences.
 
 use ai_factory_schemas::{
     chat::{ChatMessage, MessageRef},
@@ -9,14 +9,11 @@ use ai_factory_schemas::{
 
 use super::message;
 use crate::{
-    agent::{results::ToolPlace, tool_names::READ_OUTPUT},
+    agent::results::{ToolPlace, shortened},
     deps::Deps,
     session::state::Session,
     workspace::contents,
 };
-
-/// What stays of a shortened result at its beginning, and at its end, in bytes.
-const KEPT_BYTES_MAX: usize = 512;
 
 /// The results at these places of the conversation, shortened, and their blobs. A result that would
 /// not become shorter stays.
@@ -46,32 +43,4 @@ pub async fn shorten(
     }
     let lacking = contents::without_stored(&*deps.journal, blobs).await.map_err(Problem::from)?;
     Ok((replaced, lacking))
-}
-
-/// The text without its middle; `None` if it would hardly become shorter, as one that was cut.
-fn shortened(text: &str, place: ToolPlace) -> Option<String> {
-    let head = &text[..text.floor_char_boundary(KEPT_BYTES_MAX)];
-    let from = text.ceil_char_boundary(text.len().saturating_sub(KEPT_BYTES_MAX));
-    let left_out = from.checked_sub(head.len())?;
-    let marker = format!(
-        "\n[shortened: {left_out} bytes are left out; {READ_OUTPUT} with {{\"output\": \"{place}\"}} shows them]\n"
-    );
-    let is_worth_it = left_out >= 2 * marker.len();
-    is_worth_it.then(|| [head, &marker, &text[from..]].concat())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_shortened_result_keeps_its_beginning_and_end_and_names_itself() {
-        let place = ToolPlace { turn: 3, index: 1 };
-        let text = format!("first {} last", "ü".repeat(4_000));
-        let short = shortened(&text, place).unwrap();
-        assert!(short.starts_with("first ") && short.ends_with(" last"));
-        assert!(short.contains("\"3.2\"") && short.len() < 2 * KEPT_BYTES_MAX + 120, "{short}");
-        assert_eq!(shortened(&short, place), None, "it is not shortened twice");
-        assert_eq!(shortened("short", place), None);
-    }
 }
