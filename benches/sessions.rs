@@ -39,11 +39,7 @@ async fn session(factory: &Factory) {
 }
 
 async fn dispatch(factory: &Factory) {
-    let body = Dispatch {
-        prompt: "Think about it".to_owned(),
-        task_type: TaskType::General,
-        planner: ai_factory_schemas::request::PlannerKind::Heuristic,
-    };
+    let body = Dispatch { prompt: "Think about it".to_owned(), task_type: TaskType::General };
     let (dispatch, none) = (operation::PLANNER_DISPATCH, Headers::default());
     let _: Dispatched = factory.call(dispatch, &body, none, PATIENCE).await.unwrap();
 }

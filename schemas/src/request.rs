@@ -26,31 +26,6 @@ pub struct Dispatch {
     /// The kind of work.
     #[serde(default, deserialize_with = "null_is_default")]
     pub task_type: TaskType,
-    /// Who plans.
-    #[serde(
-        default,
-        deserialize_with = "null_is_default",
-        skip_serializing_if = "PlannerKind::is_heuristic"
-    )]
-    pub planner: PlannerKind,
-}
-
-/// Who makes a plan.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
-#[serde(rename_all = "lowercase")]
-pub enum PlannerKind {
-    /// The built-in heuristic.
-    #[default]
-    Heuristic,
-    /// The configured model.
-    Model,
-}
-
-impl PlannerKind {
-    /// Whether it is the built-in one.
-    pub fn is_heuristic(&self) -> bool {
-        *self == Self::Heuristic
-    }
 }
 
 /// `memory.logs`, `debugger.logs`, `memory.snapshot`.

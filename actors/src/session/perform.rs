@@ -13,7 +13,7 @@ use ai_factory_schemas::{
     limit::{CONTEXT_ITEM_BYTES_MAX, CONTEXT_ITEMS_MAX, QUERY_BYTES_MAX},
     plan::Plan,
     problem::{Detail, PathSegment, Problem},
-    request::{CancelCall, CancelRun, Dispatch, PlannerKind, SearchMemory},
+    request::{CancelCall, CancelRun, Dispatch, SearchMemory},
     session::Recalled,
     subject::{MODEL_CANCEL, operation},
 };
@@ -70,7 +70,7 @@ pub fn effect(
         let mut blobs = Vec::new();
         let outcome = match &effect {
             SessionEffect::Propose => {
-                let asked = Dispatch { prompt: goal, task_type, planner: PlannerKind::Heuristic };
+                let asked = Dispatch { prompt: goal, task_type };
                 propose(&deps, headers, &asked).await.map(|dispatched| {
                     let plan = match &of_model {
                         Some(_) => with_note(dispatched.plan),

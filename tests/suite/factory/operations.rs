@@ -10,11 +10,7 @@ async fn every_operation_answers_as_the_contract_says() {
     let plan: Dispatched = factory
         .call(
             operation::PLANNER_DISPATCH,
-            &Dispatch {
-                prompt: "build a shop".into(),
-                task_type: "coding".parse().unwrap(),
-                planner: ai_factory_schemas::request::PlannerKind::Heuristic,
-            },
+            &Dispatch { prompt: "build a shop".into(), task_type: "coding".parse().unwrap() },
         )
         .await
         .unwrap();

@@ -41,11 +41,7 @@ async fn a_plan_that_takes_long_does_not_hold_up_the_planners_other_requests() {
     let planner = ServiceActor::<Planner<Slow>>::default();
     let (actor, ended) = Actor::spawn(None, planner, Arc::clone(&deps)).await.unwrap();
     let plan = async |operation, prompt: String| {
-        let asked = Dispatch {
-            prompt,
-            task_type: TaskType::General,
-            planner: ai_factory_schemas::request::PlannerKind::Heuristic,
-        };
+        let asked = Dispatch { prompt, task_type: TaskType::General };
         let headers = Headers::default();
         let (bus, subjects) = (&*deps.bus, &deps.subjects);
         request_reply::call::<Dispatched>(bus, subjects, operation, &asked, headers, PATIENCE).await
