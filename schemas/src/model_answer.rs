@@ -1,4 +1,4 @@
-//! Answers about sessions with a model: what they wait for, what they spent, what was asked and said.
+//! Answers about sessions with a model: what they wait for, what they spent, what was said.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

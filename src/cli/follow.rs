@@ -129,8 +129,8 @@ pub(crate) fn print(
 }
 
 /// Shows progress until each session has ended or waits for a decision; returns their rows.
-/// Everything recorded up to then is shown. A session that the factory refuses to go on with is told
-/// of; if all are refused, that is the error.
+/// Everything recorded up to then is shown. A session that the factory refuses to go on with is
+/// told of; if all are refused, that is the error.
 pub(crate) async fn until_ended(
     factory: &Factory,
     output: &Output,

@@ -12,13 +12,13 @@ const LINE_BYTES_MAX: usize = 2_000;
 
 /// The text of the answer under way.
 #[derive(Debug, Default)]
-pub(crate) struct LiveText {
+pub(crate) struct SpokenLines {
     of: Option<(CallId, u32)>,
     /// The last line, which has no end yet.
     rest: String,
 }
 
-impl LiveText {
+impl SpokenLines {
     /// The lines that a part completes.
     pub(crate) fn add(&mut self, part: &StreamPart) -> Vec<String> {
         let mut told = Vec::new();
@@ -69,7 +69,7 @@ mod tests {
 
     #[test]
     fn lines_are_told_when_they_are_complete_and_the_rest_is_known() {
-        let mut live = LiveText::default();
+        let mut live = SpokenLines::default();
         assert!(live.add(&part(1, "I be", None)).is_empty());
         assert_eq!(live.rest().as_deref(), Some("I be"));
         assert_eq!(live.add(&part(1, "gin.\nThen\nI", None)), ["I begin.", "Then"]);
@@ -79,7 +79,7 @@ mod tests {
 
     #[test]
     fn another_attempt_begins_anew_and_a_void_one_is_told() {
-        let mut live = LiveText::default();
+        let mut live = SpokenLines::default();
         live.add(&part(1, "lost", None));
         assert_eq!(live.add(&part(2, "new\n", None)), ["lost", "new"]);
         let told = live.add(&part(2, "", Some(StreamEnd::Void)));
@@ -88,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_terminal_gets_no_control_characters_and_no_line_without_end() {
-        let mut live = LiveText::default();
+        let mut live = SpokenLines::default();
         let told = live.add(&part(1, "a\u{1b}[2Jb\u{202e}c\n", None));
         assert!(!told[0].contains(['\u{1b}', '\u{202e}']), "{told:?}");
         assert_eq!(live.add(&part(1, &"x".repeat(5_000), None)).len(), 1);

@@ -68,8 +68,8 @@ impl Keys {
         }
     }
 
-    /// Whether the key for an API is known, if it needs one. What an API needs is not known if it is
-    /// neither a provider's own, nor on this machine, nor configured.
+    /// Whether the key for an API is known, if it needs one. What an API needs is not known if it
+    /// is neither a provider's own, nor on this machine, nor configured.
     pub(crate) fn check(&self, endpoint: &ModelEndpoint, url: &Url) -> Result<(), ModelError> {
         let has_key = self.key(endpoint, url)?.is_some();
         if has_key || url.scheme() == "http" || is_loopback(url) || self.is_configured(url) {

@@ -131,3 +131,31 @@ impl SessionActorState {
         Ok(())
     }
 }
+
+impl SessionActorState {
+    /// The departure of an effect that is about to be performed.
+    pub(super) fn departure(&mut self, effect: &SessionEffect) -> Departure {
+        let departure = Departure::default();
+        if let SessionEffect::Call { call_id, attempt, .. } = effect {
+            self.departing = Some(((*call_id, *attempt), departure.clone()));
+        }
+        departure
+    }
+
+    /// The attempt whose answer is awaited.
+    pub(super) fn asked(&self) -> Option<AttemptOfCall> {
+        let turn = self.session.conversation()?.turn()?;
+        (turn.state == TurnState::Asked).then_some((turn.call_id, turn.attempt))
+    }
+
+    /// Holds back the attempt whose answer is awaited; the result says whether it may have reached
+    /// the provider. The session is over afterwards. An attempt that another actor began may have.
+    pub(super) fn hold_attempt(&self) -> bool {
+        let asked = self.asked();
+        if asked.is_none() || asked == self.found_asked {
+            return true;
+        }
+        let departing = self.departing.as_ref().filter(|(attempt, _)| Some(*attempt) == asked);
+        departing.is_some_and(|(_, departure)| !departure.hold())
+    }
+}

@@ -61,8 +61,8 @@ impl Session {
         Some(self.conversation()?.model_use(self.model()?))
     }
 
-    /// What is lacking, and as much again as the next call sets aside: the call after it is about as
-    /// large, and offers tools.
+    /// What is lacking, and as much again as the next call sets aside: the call after it is about
+    /// as large, and offers tools.
     fn with_one_more(&self, short: Shortfall) -> Option<Shortfall> {
         let (terms, used) = (self.model()?, self.model_use()?.budget);
         let free = used.tokens_max.saturating_sub(used.tokens_spent);

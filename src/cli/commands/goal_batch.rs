@@ -43,7 +43,7 @@ use crate::{
         },
         flag_words,
         follow::{self, RecordedEvents},
-        live_text::LiveText,
+        live_text::SpokenLines,
         narrate::end_word,
         output::Output,
         pending,
@@ -103,7 +103,7 @@ pub(super) struct GoalBatch<'a> {
     /// Sessions of this batch that wait for somebody.
     left_waiting: HashSet<SessionId>,
     /// What models say, by session.
-    live: HashMap<Uuid, LiveText>,
+    live: HashMap<Uuid, SpokenLines>,
 }
 
 /// What a goal of the batch waits for.

@@ -48,8 +48,8 @@ impl Thrown {
             && self.headers.iter().all(|(_, value)| is_visible(value))
     }
 
-    /// The route that it would reach if nothing were wrong with it; with a method that the path does
-    /// not have, another one of the path.
+    /// The route that it would reach if nothing were wrong with it; with a method that the path
+    /// does not have, another one of the path.
     fn route(&self) -> Option<&'static Route> {
         let path = self.path.split(['?', '#']).next()?;
         let of_path = |route: &&Route| {

@@ -1,9 +1,13 @@
 //! A session with a model that was interrupted at any of its records.
 
+use ai_factory_ports::model::{
+    Model, ModelAnswer, ModelCall, ModelError, ModelFacts, NoModel, TokenSink,
+};
 use ai_factory_schemas::{
     answer::GoalAnswer,
     check::Check,
     id::{Category, ToolCallId},
+    model::ModelEndpoint,
     session::SessionEvent,
     turn::TurnFinished,
 };
@@ -103,6 +107,32 @@ async fn whatever_was_recorded_last_a_session_with_a_model_ends_as_the_undisturb
     }
 }
 
+/// A model that is configured and cannot be asked.
+struct UnaskableModel;
+
+#[async_trait::async_trait]
+impl Model for UnaskableModel {
+    fn endpoint(&self, named: Option<&str>) -> Result<Option<ModelEndpoint>, String> {
+        ConversingModel::new(Vec::new()).endpoint(named)
+    }
+
+    fn check(&self, endpoint: &ModelEndpoint) -> Result<(), String> {
+        NoModel.check(endpoint)
+    }
+
+    async fn facts(&self, endpoint: &ModelEndpoint) -> Result<ModelFacts, ModelError> {
+        NoModel.facts(endpoint).await
+    }
+
+    async fn complete(
+        &self,
+        call: ModelCall,
+        sink: &mut dyn TokenSink,
+    ) -> Result<ModelAnswer, ModelError> {
+        NoModel.complete(call, sink).await
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_session_whose_model_cannot_be_asked_is_refused_and_stays_as_it_is() {
     let (factory, _) = start(script()).await;
@@ -118,7 +148,7 @@ async fn a_session_whose_model_cannot_be_asked_is_refused_and_stays_as_it_is() {
     let under_way = records.iter().position(dispatched).unwrap() + 1;
     for upto in [under_way, records.len()] {
         let dir = journal_of(&records[..upto], blobs.clone()).await;
-        let factory = TestFactory::start_with_model(limits(), dir, Arc::new(NoModel)).await;
+        let factory = TestFactory::start_with_model(limits(), dir, Arc::new(UnaskableModel)).await;
         let refused = if upto == under_way {
             let waited = factory.call::<GoalAnswer>(operation::SUPERVISOR_WAIT, &which(id)).await;
             waited.unwrap_err()
