@@ -1,10 +1,6 @@
 //! What is sent.
 
-use ai_factory_schemas::{
-    chat::ToolCall,
-    id::ToolCallId,
-    model::{ModelErrorClass, ToolProtocol},
-};
+use ai_factory_schemas::{chat::ToolCall, id::ToolCallId, model::ToolProtocol};
 use serde_json::Value;
 use uuid::Uuid;
 
@@ -202,16 +198,16 @@ async fn a_model_without_tool_calls_calls_them_in_its_text() {
 }
 
 #[tokio::test]
-async fn without_a_model_nothing_is_sent() {
-    let server = ModelServer::start([]);
+async fn without_a_model_none_is_offered_and_only_one_that_a_session_recorded_is_asked() {
+    let server = ModelServer::start([Reply::text("Hello.")]);
     let none = ConfiguredModel::new(&ModelSettings::default()).unwrap();
     assert_eq!(none.endpoint(None), Ok(None));
     assert!(none.endpoint(Some(CHAT)).unwrap_err().contains("set `model`"));
     let asked = call(&configured(CHAT, &server), [user("Hello.")]);
-    let error = none.complete(asked.clone(), &mut Parts::default()).await.unwrap_err();
-    assert_eq!(error.class, ModelErrorClass::NoSuchModel);
-    assert!(none.facts(&asked.endpoint).await.is_err());
     assert!(server.requests().is_empty() && server.others().is_empty());
+    none.check(&asked.endpoint).unwrap();
+    let answer = none.complete(asked, &mut Parts::default()).await.unwrap();
+    assert_eq!((&*answer.text, server.requests().len()), ("Hello.", 1));
 }
 
 #[tokio::test]
