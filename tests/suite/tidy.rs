@@ -19,13 +19,14 @@ const FILE_LINES_MAX: usize = 600;
 const COMMENT_COLUMNS_MAX: usize = 100;
 /// Type names that may be defined more than once: associated types, whose names are their traits',
 /// and the aliases and types beside them that have no other name.
-const SHARED_TYPE_NAMES: [&str; 13] = [
+const SHARED_TYPE_NAMES: [&str; 14] = [
     "Arguments",
     "Command",
     "Effect",
     "Err",
     "Error",
     "Event",
+    "Item",
     "Msg",
     "Outcome",
     "Output",
