@@ -7,11 +7,11 @@ use tokio_util::sync::CancellationToken;
 
 /// The effects under way here, by their ids.
 #[derive(Debug)]
-pub(crate) struct ActiveEffects<I>(Mutex<HashMap<I, Claims>>);
+pub(crate) struct ActiveEffects<I>(Mutex<HashMap<I, EffectClaims>>);
 
 /// The claims of an effect: the one under way, and those that wait for its end.
 #[derive(Debug, Default)]
-struct Claims {
+struct EffectClaims {
     count: usize,
     /// Cancelled by who wants the effect to end, for all claims made before. Later claims have
     /// another one.

@@ -112,7 +112,7 @@ pub(super) fn find(text: &str) -> Vec<Range<usize>> {
 }
 
 /// What a pattern found.
-struct Candidate {
+struct SecretCandidate {
     value: Range<usize>,
     is_secret: bool,
 }
@@ -126,9 +126,9 @@ struct Candidates<'a> {
 }
 
 impl Iterator for Candidates<'_> {
-    type Item = Candidate;
+    type Item = SecretCandidate;
 
-    fn next(&mut self) -> Option<Candidate> {
+    fn next(&mut self) -> Option<SecretCandidate> {
         let found = self.pattern.regex.captures_at(self.text, self.from)?;
         let (whole, value) = places(&found)?;
         let is_secret = (self.pattern.accept)(self.text, value.clone());
@@ -140,7 +140,7 @@ impl Iterator for Candidates<'_> {
             // is ASCII.
             value.end.saturating_sub(REFUSED_END_BYTES).max(value.start).max(whole.start + 1)
         };
-        Some(Candidate { value, is_secret })
+        Some(SecretCandidate { value, is_secret })
     }
 }
 
