@@ -21,7 +21,7 @@ impl ProtectedPaths {
     /// The paths that one of `patterns` covers.
     ///
     /// # Errors
-    /// A sentence, if a pattern is none for [`check_pattern`].
+    /// A sentence, if a pattern is none that a goal may have.
     pub fn new(patterns: &[String]) -> Result<Self, String> {
         let wrong = |pattern: &str, fault: String| format!("the pattern {pattern:?} {fault}");
         let mut globs = GlobSet::builder();
