@@ -98,7 +98,7 @@ def session(binary, port, data, tools, goal, number):
         "AI_FACTORY_MODEL_URL": f"http://127.0.0.1:{port}/v1",
         "AI_FACTORY_MODEL_TOOLS": tools,
         "AI_FACTORY_MODEL_CONTEXT_TOKENS": str(CONTEXT_TOKENS),
-        "AI_FACTORY_MODEL_MAX_OUTPUT_TOKENS": "256",
+        "AI_FACTORY_MODEL_MAX_OUTPUT_TOKENS": "128",
         "AI_FACTORY_MODEL_TEMPERATURE": "0",
         "AI_FACTORY_MODEL_SEED": "7",
     }
@@ -109,7 +109,7 @@ def session(binary, port, data, tools, goal, number):
 
     if number == 0:
         print(factory("doctor", "--model").stdout.strip())
-    ran = factory("run", "--json", "--turns", "6", goal)
+    ran = factory("run", "--json", "--turns", "4", goal)
     sessions = json.loads(factory("sessions", "--json").stdout or "[]")
     if not sessions:
         return [f"{tools}: no session: {ran.stderr.strip()[-300:]}"]
