@@ -214,6 +214,21 @@ pub enum SessionEvent {
     Concluded(SessionConcluded),
 }
 
+impl SessionEvent {
+    /// The step that it is about, from 0, if it is about one.
+    pub fn step(&self) -> Option<u32> {
+        match self {
+            Self::StepDispatched(event) => Some(event.step),
+            Self::StepFinished(event) => Some(event.step),
+            Self::StepSkipped(event) => Some(event.step),
+            Self::StepFailed(event) => Some(event.step),
+            Self::StepUnknown(event) => Some(event.step),
+            Self::StepResolved(event) => Some(event.step),
+            _ => None,
+        }
+    }
+}
+
 /// A goal arrived.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct SessionOpened {

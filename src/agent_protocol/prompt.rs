@@ -356,34 +356,10 @@ impl<'a> Prompt<'a> {
 
 /// The fields beside the status of an event.
 fn about(event: &SessionEvent) -> StatusDetails<'static> {
-    let step = match event {
-        SessionEvent::StepDispatched(event) => event.step,
-        SessionEvent::StepFinished(event) => event.step,
-        SessionEvent::StepSkipped(event) => event.step,
-        SessionEvent::StepFailed(event) => event.step,
-        SessionEvent::StepUnknown(event) => event.step,
-        SessionEvent::StepResolved(event) => event.step,
+    match event {
         SessionEvent::Concluded(event) => {
-            return StatusDetails {
-                status: Some(event.status.as_str()),
-                ..StatusDetails::default()
-            };
+            StatusDetails { status: Some(event.status.as_str()), ..StatusDetails::default() }
         }
-        SessionEvent::Opened(_)
-        | SessionEvent::Planned(_)
-        | SessionEvent::Recalled(_)
-        | SessionEvent::CheckDispatched(_)
-        | SessionEvent::CheckFinished(_)
-        | SessionEvent::TurnDispatched(_)
-        | SessionEvent::TurnFinished(_)
-        | SessionEvent::TurnFailed(_)
-        | SessionEvent::ToolDispatched(_)
-        | SessionEvent::ToolFinished(_)
-        | SessionEvent::QuestionAsked(_)
-        | SessionEvent::QuestionAnswered(_)
-        | SessionEvent::BudgetChanged(_)
-        | SessionEvent::Compacted(_)
-        | SessionEvent::Resumed(_) => return StatusDetails::default(),
-    };
-    StatusDetails { step: Some(step), ..StatusDetails::default() }
+        event => StatusDetails { step: event.step(), ..StatusDetails::default() },
+    }
 }

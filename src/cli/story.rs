@@ -90,7 +90,7 @@ pub(crate) async fn load(reader: &Reader, row: SessionRow) -> Result<Story, Comm
         if let Event::Session(event) = &recorded.event {
             let news = what.split_once(": ").map_or(what.as_str(), |(_, news)| news);
             let made = files.as_ref().and_then(|files| files.made.get(&recorded.position));
-            if let Some(step) = step_of(event)
+            if let Some(step) = event.step()
                 && let Some(step) = steps.get_mut(step as usize)
             {
                 step.state = Some(news.to_owned());
@@ -151,31 +151,4 @@ impl Story {
         let steps = self.told.plan.as_ref().map(|plan: &Plan| plan.steps.as_slice());
         steps.unwrap_or_default().iter().zip(&self.steps)
     }
-}
-
-fn step_of(event: &SessionEvent) -> Option<u32> {
-    Some(match event {
-        SessionEvent::StepDispatched(e) => e.step,
-        SessionEvent::StepFinished(e) => e.step,
-        SessionEvent::StepSkipped(e) => e.step,
-        SessionEvent::StepFailed(e) => e.step,
-        SessionEvent::StepUnknown(e) => e.step,
-        SessionEvent::StepResolved(e) => e.step,
-        SessionEvent::Opened(_)
-        | SessionEvent::Planned(_)
-        | SessionEvent::Recalled(_)
-        | SessionEvent::CheckDispatched(_)
-        | SessionEvent::CheckFinished(_)
-        | SessionEvent::TurnDispatched(_)
-        | SessionEvent::TurnFinished(_)
-        | SessionEvent::TurnFailed(_)
-        | SessionEvent::ToolDispatched(_)
-        | SessionEvent::ToolFinished(_)
-        | SessionEvent::QuestionAsked(_)
-        | SessionEvent::QuestionAnswered(_)
-        | SessionEvent::BudgetChanged(_)
-        | SessionEvent::Compacted(_)
-        | SessionEvent::Resumed(_)
-        | SessionEvent::Concluded(_) => return None,
-    })
 }
