@@ -6,22 +6,22 @@
 //!
 //! *Limits.* An answer has at most [`ANSWER_BYTES_MAX`] bytes.
 
-use std::{error::Error, fs, io, path::Path, sync::Arc, time::Duration};
+use std::{error::Error, fs, path::Path, time::Duration};
 
+use ai_factory_https::{self as https, TlsError};
 use http_body_util::{BodyExt as _, Full, LengthLimitError, Limited};
 use hyper::{
     Request, StatusCode, Uri,
     body::Bytes,
     header::{AUTHORIZATION, CONTENT_TYPE, HeaderValue, RETRY_AFTER},
 };
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
 use rustls::{
-    ClientConfig, RootCertStore,
-    crypto::ring,
+    RootCertStore,
     pki_types::{CertificateDer, pem::PemObject as _},
 };
 use tokio::sync::OnceCell;
@@ -136,36 +136,21 @@ impl Api {
     }
 
     async fn connector(&self) -> Result<HttpClient, CallError> {
-        let mut trusted = RootCertStore::empty();
-        if self.uri.scheme_str() == Some("https") {
-            let found = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs)
-                .await
-                .map_err(|error| connection_error(&error))?;
-            trusted.add_parsable_certificates(found.certs);
-            trusted.add_parsable_certificates(self.ca.iter().cloned());
-            if trusted.is_empty() {
-                let reason = found.errors.first().map_or_else(
-                    || "the system has no root certificates".to_owned(),
-                    ToString::to_string,
-                );
-                return Err(CallError::NobodyTrusted(reason));
-            }
-        }
-        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .map_err(|error| connection_error(&error))?
-            .with_root_certificates(trusted)
-            .with_no_client_auth();
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
+        let trusted = match self.uri.scheme_str() {
+            Some("https") => https::trusted_roots(self.ca.iter().cloned()).await?,
+            _ => RootCertStore::empty(),
+        };
         let mut client = legacy::Client::builder(TokioExecutor::new());
-        Ok(client.pool_timer(TokioTimer::new()).build(connector))
+        Ok(client.pool_timer(TokioTimer::new()).build(https::connector(trusted)?))
+    }
+}
+
+impl From<TlsError> for CallError {
+    fn from(error: TlsError) -> Self {
+        match error {
+            TlsError::NobodyTrusted(reason) => Self::NobodyTrusted(reason),
+            TlsError::Setup(reason) => Self::Unreached(reason),
+        }
     }
 }
 
@@ -185,17 +170,9 @@ fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
 
 /// The root cause of a failed call.
 fn connection_error(error: &(dyn Error + 'static)) -> CallError {
-    let mut cause = error;
-    loop {
-        if let Some(rustls::Error::InvalidCertificate(reason)) = cause.downcast_ref() {
-            return CallError::Untrusted(reason.to_string());
-        }
-        // An `io::Error` does not return the error wrapped in it as its source, but that error's
-        // source.
-        let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        match wrapped.map(|wrapped| wrapped as &(dyn Error + 'static)).or_else(|| cause.source()) {
-            Some(deeper) => cause = deeper,
-            None => return CallError::Unreached(cause.to_string()),
-        }
+    let cause = https::root_cause(error);
+    match https::refused_certificate(cause) {
+        Some(reason) => CallError::Untrusted(reason),
+        None => CallError::Unreached(cause.to_string()),
     }
 }

@@ -7,8 +7,9 @@
 //!
 //! *Limits.* The time limits of [`TimeLimits`].
 
-use std::{error::Error, io, sync::Arc, time::Duration};
+use std::{error::Error, time::Duration};
 
+use ai_factory_https::{self as https, TlsError, root_cause};
 use ai_factory_ports::model::ModelError;
 use ai_factory_schemas::model::ModelErrorClass;
 use bytes::Bytes;
@@ -20,9 +21,9 @@ use hyper::{
     header::{ACCEPT, CONTENT_TYPE, HOST, HeaderName, HeaderValue, USER_AGENT},
     service::Service as _,
 };
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::HttpsConnector;
 use hyper_util::{client::legacy::connect::HttpConnector, service::TowerToHyperService};
-use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use rustls::RootCertStore;
 use tokio::{
     sync::OnceCell,
     task::JoinSet,
@@ -113,7 +114,8 @@ impl Response {
     async fn data(&mut self) -> Result<Option<Bytes>, ModelError> {
         loop {
             let Some(frame) = self.body.frame().await else { return Ok(None) };
-            let frame = frame.map_err(|error| cut(&format!("{} {}", self.host, root(&error))))?;
+            let frame =
+                frame.map_err(|error| cut(&format!("{} {}", self.host, root_cause(&error))))?;
             match frame.into_data() {
                 Ok(data) if !data.is_empty() => return Ok(Some(data)),
                 _ => {}
@@ -183,7 +185,7 @@ impl ModelClient {
                 &format!("no connection within {waited} ms, `model_connect_ms_max`"),
             ))
         })?;
-        let failed = |error: hyper::Error| cut(&format!("{host} {}", root(&error)));
+        let failed = |error: hyper::Error| cut(&format!("{host} {}", root_cause(&error)));
         let mut request = Request::builder()
             .method(method)
             .uri(&url[Position::BeforePath..Position::AfterQuery])
@@ -222,7 +224,7 @@ impl ModelClient {
         let stream = connector.call(uri).await.map_err(|error| not_connected(host, &*error))?;
         let shaking = http1::handshake(stream).await;
         let (sender, connection) =
-            shaking.map_err(|error| unreachable(host, &root(&error).to_string()))?;
+            shaking.map_err(|error| unreachable(host, &root_cause(&error).to_string()))?;
         let mut driving = JoinSet::new();
         // Its end is seen where the response is read.
         driving.spawn(async move { drop(connection.await) });
@@ -231,32 +233,19 @@ impl ModelClient {
 }
 
 async fn tls(host: &str) -> Result<TlsConnector, ModelError> {
-    let found = tokio::task::spawn_blocking(rustls_native_certs::load_native_certs)
-        .await
-        .map_err(|error| unreachable(host, &error.to_string()))?;
-    let mut trusted = RootCertStore::empty();
-    trusted.add_parsable_certificates(found.certs);
-    if trusted.is_empty() {
-        let reason = "this system has no root certificates: install `ca-certificates`";
-        return Err(unreachable(host, reason));
-    }
+    let trusted = https::trusted_roots([]).await.map_err(|error| match error {
+        TlsError::NobodyTrusted(reason) => {
+            let remedy = format!("{reason}: install `ca-certificates`");
+            unreachable(host, &remedy)
+        }
+        TlsError::Setup(reason) => unreachable(host, &reason),
+    })?;
     connector(trusted, host)
 }
 
 fn connector(trusted: RootCertStore, host: &str) -> Result<TlsConnector, ModelError> {
-    let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-        .with_safe_default_protocol_versions()
-        .map_err(|error| unreachable(host, &error.to_string()))?
-        .with_root_certificates(trusted)
-        .with_no_client_auth();
-    let mut tcp = HttpConnector::new();
-    tcp.enforce_http(false);
-    tcp.set_nodelay(true);
-    let connector = HttpsConnectorBuilder::new()
-        .with_tls_config(tls)
-        .https_or_http()
-        .enable_http1()
-        .wrap_connector(tcp);
+    let connector = https::connector(trusted);
+    let connector = connector.map_err(|error| unreachable(host, &error.to_string()))?;
     Ok(TowerToHyperService::new(connector))
 }
 
@@ -268,16 +257,16 @@ fn unreachable(host: &str, cause: &str) -> ModelError {
 }
 
 fn not_connected(host: &str, error: &(dyn Error + 'static)) -> ModelError {
-    let cause = root(error);
-    match cause.downcast_ref() {
-        Some(rustls::Error::InvalidCertificate(reason)) => ModelError::new(
+    let cause = root_cause(error);
+    match https::refused_certificate(cause) {
+        Some(reason) => ModelError::new(
             ModelErrorClass::Unreachable,
             format!(
                 "the certificate of {host} is not trusted ({reason}): correct `model_url`, or add its root certificate \
                  to those of this system"
             ),
         ),
-        _ => unreachable(host, &cause.to_string()),
+        None => unreachable(host, &cause.to_string()),
     }
 }
 
@@ -289,18 +278,4 @@ fn no_first_byte(host: &str, waited: Duration) -> ModelError {
             waited.as_millis()
         ),
     )
-}
-
-/// The root cause of a failure.
-fn root<'a>(error: &'a (dyn Error + 'static)) -> &'a (dyn Error + 'static) {
-    let mut cause = error;
-    loop {
-        // An `io::Error` does not return the error wrapped in it as its source, but that error's
-        // source.
-        let wrapped = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        match wrapped.map(|wrapped| wrapped as &(dyn Error + 'static)).or_else(|| cause.source()) {
-            Some(deeper) => cause = deeper,
-            None => return cause,
-        }
-    }
 }

@@ -45,7 +45,7 @@ const NEIGHBOURS: [(&str, &[&str]); 5] = [
     ("actors/ports", &[]),
 ];
 /// Packages that implement no port: any adapter may use them.
-const TOOLS: [&str; 6] = ["schemas", "ports", "fold", "overlay", "retry", "tail"];
+const TOOLS: [&str; 7] = ["schemas", "ports", "fold", "https", "overlay", "retry", "tail"];
 /// Put together here, so that this file does not break its own rules.
 const UNFINISHED: [&str; 3] =
     [concat!("to", "do!"), concat!("unimple", "mented!"), concat!("FIX", "ME")];
