@@ -58,7 +58,7 @@ pub enum CallEvent {
 /// An attempt begins: on disk before the request leaves.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct CallRequested {
-    /// The session that the call belongs to; absent for a plan that was asked for directly.
+    /// The session that the call belongs to; absent for a call without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<SessionId>,
     /// The turn, from 1; 0 without a session.

@@ -469,7 +469,7 @@ pub struct CancelCall {
 pub struct Complete {
     /// The call.
     pub call_id: CallId,
-    /// The session; absent for a plan that was asked for directly.
+    /// The session; absent for a call without one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub session_id: Option<SessionId>,
     /// The turn, from 1; 0 without a session.

@@ -224,7 +224,7 @@ pub mod operation {
     }
 }
 
-/// Ask the model once. For sessions and the planner, on the local bus only: it is no member of
+/// Ask the model once. For sessions, on the local bus only: it is no member of
 /// [`operation::ALL`], and nobody outside can ask for it.
 pub const MODEL_COMPLETE: Operation = Operation { actor: "model", verb: "complete" };
 /// End a model call: nobody waits for it any longer. On the local bus only, as [`MODEL_COMPLETE`].

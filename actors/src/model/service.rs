@@ -1,4 +1,4 @@
-//! The actor of the model: takes calls from sessions and the planner.
+//! The actor of the model: takes calls from sessions.
 
 use std::sync::Arc;
 

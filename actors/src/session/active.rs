@@ -130,9 +130,7 @@ impl SessionActorState {
         }
         Ok(())
     }
-}
 
-impl SessionActorState {
     /// The departure of an effect that is about to be performed.
     pub(super) fn departure(&mut self, effect: &SessionEffect) -> Departure {
         let departure = Departure::default();

@@ -35,7 +35,7 @@ use crate::{
 Examples:
   ai-factory export 01a20529 session.jsonl
   ai-factory replay --file session.jsonl
-  AI_FACTORY_MODEL=recording:session.jsonl ai-factory run 'the same goal'
+  AI_FACTORY_MODEL=recording:session.jsonl ai-factory --data-dir ./again run 'the same goal'
 
 The file has JSON lines. It holds what the session said to its model and what the model said: read \
 it before you give it to somebody.")]
