@@ -12,7 +12,8 @@ use ai_factory_schemas::{
 };
 
 use super::{
-    model_script::{NEXT, Say, Script, changed, checked, terms},
+    model_script::{NEXT, SESSION, Say, Script, changed, checked, terms},
+    replay::replay,
     state::Session,
     vocabulary::{SessionCommand, SessionEffect, SessionOutcome},
 };
@@ -91,6 +92,7 @@ fn i_1_and_i_2_hold_on_every_short_walk_with_a_model() {
         let at = random.below(frontier.len() as u64);
         let script = frontier.swap_remove(usize::try_from(at).unwrap());
         assert_eq!(Session::fold(&script.stream), Ok(script.state.clone()), "I-2");
+        replay(SESSION, &script.stream).expect("it is decided again as recorded");
         let goes_on = script.pending().is_some();
         if let Some(end) = script.state.concluded() {
             assert!(!goes_on, "a session that is over owes nothing");
@@ -308,7 +310,7 @@ fn lie(seed: u64) -> Script {
 /// Somebody does what the session waits for, or ends it.
 fn wait(script: &mut Script, random: &mut Random, raised: &mut u32) {
     assert!(script.state.phase().is_waiting(), "it goes on or waits");
-    assert!(script.state.waits_for(super::model_script::SESSION).is_some());
+    assert!(script.state.waits_for(SESSION).is_some());
     if script.state.open_question().is_some() {
         script.answer();
     } else if script.state.is_waiting_for_day() {
@@ -350,6 +352,8 @@ fn ten_thousand_sessions_with_a_liar_end_within_their_budgets() {
         successes += u32::from(end.status == SessionStatus::Success);
         compacted += script.count(|event| matches!(event, SessionEvent::Compacted(_)));
         assert_eq!(Session::fold(&script.stream).as_ref(), Ok(&script.state), "seed {seed}");
+        let replayed = replay(SESSION, &script.stream);
+        assert!(replayed.is_ok(), "seed {seed}: {replayed:?}");
     }
     assert!(
         overruns > 100 && successes > 100 && compacted > 100,

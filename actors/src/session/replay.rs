@@ -245,3 +245,61 @@ fn ends(state: &Session, next: NextIds, rest: &[SessionEvent]) -> Vec<Input> {
     ends.push(Outcome(SessionOutcome::NotProposed { reason }));
     ends
 }
+
+#[cfg(test)]
+mod tests {
+    use ai_factory_schemas::session::SessionStatus;
+
+    use super::*;
+    use crate::session::{
+        model_script::{SESSION, Say, Script, terms},
+        vocabulary::SessionEffect,
+    };
+
+    fn recorded() -> Vec<SessionEvent> {
+        let mut script = Script::open(terms(), false);
+        let mut answers = [Say::Plan, Say::Finish(SessionStatus::Success)].into_iter();
+        while let Some(effect) = script.pending() {
+            let asks = matches!(effect, SessionEffect::Call { .. });
+            let answer = asks.then(|| answers.next()).flatten();
+            script.perform(&effect, answer);
+        }
+        script.stream
+    }
+
+    #[test]
+    fn a_recorded_session_is_decided_again_from_its_inputs_alone() {
+        let recorded = recorded();
+        let Replayed { events, inputs } = replay(SESSION, &recorded).unwrap();
+        assert!(events == recorded.len() && inputs < events, "{events} {inputs}");
+    }
+
+    #[test]
+    fn what_was_decided_otherwise_is_named_with_its_version() {
+        let mut recorded = recorded();
+        let (at, dispatched) = recorded
+            .iter_mut()
+            .enumerate()
+            .find_map(|(at, event)| match event {
+                SessionEvent::TurnDispatched(dispatched) => Some((at, dispatched)),
+                _ => None,
+            })
+            .unwrap();
+        dispatched.reserved.output_tokens += 1;
+        let told = replay(SESSION, &recorded).unwrap_err();
+        assert_eq!((told.version, told.name), (at + 1, "session.turn_dispatched"));
+        let tokens = "/data/reserved/output_tokens";
+        assert_ne!(told.recorded.pointer(tokens), told.decided.pointer(tokens));
+    }
+
+    #[test]
+    fn a_session_that_lost_its_beginning_or_an_event_within_is_not_decided_so() {
+        let recorded = recorded();
+        assert!(replay(SESSION, &recorded[1..]).is_err());
+        for without in 1..recorded.len() - 1 {
+            let mut lacking = recorded.clone();
+            lacking.remove(without);
+            assert!(replay(SESSION, &lacking).is_err(), "without event {}", without + 1);
+        }
+    }
+}

@@ -18,6 +18,7 @@ use ai_factory_schemas::{
 use uuid::Uuid;
 
 use super::{
+    replay::replay,
     state::Session,
     vocabulary::{NextIds, SessionCommand, SessionEffect, SessionOutcome},
 };
@@ -225,6 +226,7 @@ fn i_1_and_i_2_hold_on_every_short_walk() {
                 }
                 let stream: Vec<_> = stream.iter().cloned().chain(events).collect();
                 assert_eq!(Session::fold(&stream), Ok(after.clone()), "I-2 after {input:?}");
+                replay(SessionId(Uuid::nil()), &stream).expect("it is decided again as recorded");
                 let owes = !after.pending().is_empty();
                 match after.concluded() {
                     Some(end) => {
